@@ -1,0 +1,1 @@
+"""What happened: usage events, the vocabulary of meters, and one meaning for three token shapes."""

@@ -1,0 +1,70 @@
+"""The vocabulary: which fields of a usage object can be counted, and which pick a variant.
+
+Its content is data (`pricing_rules/meters.yml`); the source of every meaning is the usage vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+Quantity: TypeAlias = int | Decimal
+Scalar: TypeAlias = str | bool | int | Decimal
+
+PROMPT: Final = "prompt_tokens"
+COMPLETION: Final = "completion_tokens"
+CACHE_READ: Final = "cache_read_input_tokens"
+CACHE_WRITE: Final = "cache_creation_input_tokens"
+TOTAL: Final = "total_tokens"
+REQUESTS: Final = "requests"
+UPSTREAM_COST: Final = "upstream_cost_usd"
+TOOLS: Final = "tools."
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A countable thing in usage.
+
+    `part_of` names the meter whose quantity includes this one; `sum_of` and `product_of` say how a
+    meter follows from others where the usage does not state it; `default` is its quantity when absent.
+    """
+
+    name: str
+    kind: Literal["integer", "number"]
+    unit: str
+    part_of: str | None = None
+    sum_of: tuple[str, ...] = ()
+    product_of: tuple[str, ...] = ()
+    default: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that picks a variant; `default` is its value when absent, None if it must be stated."""
+
+    name: str
+    kind: Literal["string", "boolean", "number"]
+    default: Scalar | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """All meters and fields, by name. `tools.<tool>` is a meter for any tool and is not listed."""
+
+    meters: Mapping[str, Meter] = field(default_factory=lambda: MappingProxyType({}))
+    fields: Mapping[str, Field] = field(default_factory=lambda: MappingProxyType({}))
+    parts: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive `parts`, the names of the meters that are part of another."""
+        parts = frozenset(meter.name for meter in self.meters.values() if meter.part_of)
+        object.__setattr__(self, "parts", parts)
+
+    def meter(self, name: str) -> Meter | None:
+        """The meter of that name, or None; a tool's meter is made on the spot."""
+        if name.startswith(TOOLS) and len(name) > len(TOOLS):
+            return Meter(name, "integer", "call")
+        return self.meters.get(name)
