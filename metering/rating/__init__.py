@@ -1,0 +1,1 @@
+"""What this usage costs: pure, exact, and the same for ever."""
