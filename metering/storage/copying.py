@@ -1,0 +1,42 @@
+"""Rows as PostgreSQL's COPY text, the fastest way in: one buffer, no parameter at a time."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from psycopg import Connection, sql
+
+NULL: Final = "\\N"
+_SPECIAL: Final = re.compile(r"[\\\t\n\r]")
+_ESCAPES: Final = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def text(value: str | None) -> str:
+    """A text column's value, escaped; None is NULL."""
+    if value is None:
+        return NULL
+    if _SPECIAL.search(value) is None:
+        return value
+    return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], value)
+
+
+def json_text(value: str | None) -> str:
+    """A JSON document's column value: encoded JSON holds no control characters, only backslashes."""
+    return NULL if value is None else value.replace("\\", "\\\\")
+
+
+def binary(value: bytes) -> str:
+    """A bytea column's value."""
+    return "\\\\x" + value.hex()
+
+
+def copy_rows(connection: Connection[Any], table: str, columns: tuple[str, ...], rows: list[str]) -> None:
+    """Append rows, each its columns' values joined by tabs, without a line end."""
+    if not rows:
+        return
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write("\n".join(rows) + "\n")

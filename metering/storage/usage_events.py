@@ -1,0 +1,104 @@
+"""Rows of usage_events: appended in batches, found by id, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from psycopg import Connection
+
+from metering.money import to_number, to_pico
+from metering.storage.copying import NULL, binary, copy_rows, json_text, text
+from metering.usage.event import UsageEvent
+from metering.usage.normalize import TokenCounts
+
+# What is known before the account is locked stands first, so that it can be encoded outside the transaction.
+_COLUMNS: Final = (
+    "account_id", "id", "created_at", "source", "model", "endpoint", "status", "status_code", "error",
+    "request_id", "latency_ms", "usage", "output_urls", "metadata", "body_digest", "cost_usd", "line_items",
+    "pricing_tier_label", "unpriced", "unbilled", "input_tokens", "output_tokens", "cache_read_tokens",
+    "cache_write_tokens", "total_tokens", "book_digest",
+    "sequence", "recorded_at", "transfer_id", "balance_after_usd",
+)  # fmt: skip
+
+_FIND: Final = """
+    SELECT e.account_id::text, e.id, e.body_digest, e.cost_usd, e.line_items::text, e.usage::text,
+           e.pricing_tier_label, e.unpriced, e.balance_after_usd
+      FROM unnest(%s::uuid[], %s::text[]) AS asked (account_id, id)
+      JOIN usage_events AS e ON e.account_id = asked.account_id AND e.id = asked.id
+"""
+
+
+class Documents(NamedTuple):
+    """An event's JSON documents, encoded once for the row and for the answer."""
+
+    usage: str
+    output_urls: str
+    metadata: str | None
+    line_items: str | None
+    unpriced: str | None
+    unbilled: str | None
+
+
+class StoredEvent(NamedTuple):
+    """What the first answer for an event was made of; `unpriced` is `{"meter", "reason"}` or None."""
+
+    body_digest: bytes
+    cost_pico: int | None
+    line_items: str | None
+    usage: str
+    pricing_tier_label: str | None
+    unpriced: dict[str, Any] | None
+    balance_after_pico: int
+
+
+def encode(  # noqa: PLR0913  (a row has many columns)
+    event: UsageEvent,
+    documents: Documents,
+    tokens: TokenCounts,
+    cost_pico: int | None,
+    pricing_tier_label: str | None,
+    book_digest: str,
+) -> str:
+    """The columns known before the account is locked; `book_digest` is already `copying.binary`."""
+    status_code = NULL if event.status_code is None else event.status_code
+    latency_ms = NULL if event.latency_ms is None else event.latency_ms
+    cost = NULL if cost_pico is None else to_number(cost_pico)
+    return (
+        f"{event.account_id}\t{text(event.id)}\t{event.created_at.isoformat()}\t{event.source}\t"
+        f"{text(event.model)}\t{text(event.endpoint)}\t{event.status}\t{status_code}\t{text(event.error)}\t"
+        f"{text(event.request_id)}\t{latency_ms}\t{json_text(documents.usage)}\t"
+        f"{json_text(documents.output_urls)}\t{json_text(documents.metadata)}\t{binary(event.body_digest)}\t"
+        f"{cost}\t{json_text(documents.line_items)}\t{text(pricing_tier_label)}\t"
+        f"{json_text(documents.unpriced)}\t{json_text(documents.unbilled)}\t{tokens.input}\t{tokens.output}\t"
+        f"{tokens.cache_read}\t{tokens.cache_write}\t{tokens.total}\t{book_digest}"
+    )
+
+
+def complete(
+    row: str, sequence: int, recorded_at: datetime, transfer_id: str | None, balance_pico: int
+) -> str:
+    """The row with the columns that only the locked account can tell."""
+    return f"{row}\t{sequence}\t{recorded_at.isoformat()}\t{transfer_id or NULL}\t{to_number(balance_pico)}"
+
+
+def append(connection: Connection[Any], rows: list[str]) -> None:
+    """Insert complete rows; the caller holds the accounts' locks and knows that the ids are new."""
+    copy_rows(connection, "usage_events", _COLUMNS, rows)
+
+
+def find_many(
+    connection: Connection[Any], keys: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], StoredEvent]:
+    """The events that are recorded already, of the (account_id, id) asked for."""
+    asked = list(keys)
+    found = connection.execute(_FIND, ([account for account, _ in asked], [event for _, event in asked]))
+    return {(row[0], row[1]): _stored(row[2:]) for row in found}
+
+
+def _stored(row: tuple[Any, ...]) -> StoredEvent:
+    digest, cost, line_items, usage, label, unpriced, balance = row
+    cost_pico = None if cost is None else to_pico(Decimal(cost))
+    return StoredEvent(digest, cost_pico, line_items, usage, label, unpriced, to_pico(Decimal(balance)))
