@@ -5,39 +5,55 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import combinations, pairwise
+from itertools import combinations, product
 from typing import Final
 
 from metering.pricing.book import Charge, ModelPrices
-from metering.usage.meters import CACHE_READ, PROMPT, UPSTREAM_COST, Vocabulary
+from metering.usage.meters import CACHE_READ, PROMPT, UPSTREAM_COST, Scalar, Vocabulary
 
 UNUSUAL_RATIO: Final = 1000
+_PRO_RATA: Final = frozenset({"per_unit", "volume"})
 
 Finding = tuple[Charge, str]
 
 
-def check_card(charges: Sequence[Charge], vocabulary: Vocabulary, context_window: int | None) -> Iterator[Finding]:
+def check_card(
+    charges: Sequence[Charge], vocabulary: Vocabulary, context_window: int | None
+) -> Iterator[Finding]:
     """Every finding in one rate card: the charge at fault and the reason."""
     for one, other in combinations(charges, 2):
         if both_apply(one, other):
-            yield other, f"matches the same usage as `{one.name}`"
-    yield from _check_tiers(charges)
+            ladder = one.tier and other.tier and one.tier.by == other.tier.by and one.model == other.model
+            yield (
+                other,
+                f"{'its tier overlaps that of' if ladder else 'matches the same usage as'} `{one.name}`",
+            )
     for charge in charges:
-        tier = charge.tier
-        if tier is not None and tier.by == PROMPT and context_window is not None and (tier.above or 0) >= context_window:
-            yield charge, f"can't be reached: the context window ends at {context_window}"
+        yield from _check_tier(charge, charges, context_window)
         if charge.percent_off is not None:
             yield from _check_percent_off(charge, charges, vocabulary)
-        if charge.minimum_pico is not None and charge.maximum_pico is not None and charge.minimum_pico > charge.maximum_pico:
+        if is_above(charge.minimum_pico, charge.maximum_pico):
             yield charge, "`minimum` is above `maximum`"
     yield from _check_cached(charges, vocabulary)
+
+
+def is_above(minimum: int | None, maximum: int | None) -> bool:
+    """Whether the two amounts leave nothing between them."""
+    return minimum is not None and maximum is not None and minimum > maximum
 
 
 def both_apply(one: Charge, other: Charge) -> bool:
     """Whether some usage of a shared meter is priced by both charges."""
     if not set(one.meters) & set(other.meters) or _variants_disjoint(one, other):
         return False
-    return not (one.tier and other.tier and one.tier.by == other.tier.by and not one.tier.overlaps(other.tier))
+    if (one.model == "graduated") != (other.model == "graduated"):
+        return True  # a graduated tier has its slice of every quantity above it
+    return not _tiers_disjoint(one, other)
+
+
+def _tiers_disjoint(one: Charge, other: Charge) -> bool:
+    mine, theirs = one.tier, other.tier
+    return mine is not None and theirs is not None and mine.by == theirs.by and not mine.overlaps(theirs)
 
 
 def _variants_disjoint(one: Charge, other: Charge) -> bool:
@@ -45,28 +61,46 @@ def _variants_disjoint(one: Charge, other: Charge) -> bool:
     return any(mine[field].isdisjoint(theirs[field]) for field in mine.keys() & theirs.keys())
 
 
-def _check_tiers(charges: Sequence[Charge]) -> Iterator[Finding]:
-    """A ladder's tiers follow one another: each starts where the one before it ended."""
-    ladders: dict[object, list[Charge]] = defaultdict(list)
-    for charge in charges:
-        if charge.tier is not None:
-            variant = frozenset((charge.when or {}).items())
-            ladders[charge.meters, charge.model, charge.tier.by, variant].append(charge)
-            if charge.tier.up_to is not None and charge.tier.up_to <= (charge.tier.above or 0):
-                yield charge, "can't be reached: its tier is empty"
-    for ladder in ladders.values():
-        steps = sorted(ladder, key=lambda charge: (charge.tier and charge.tier.above) or 0)
-        for lower, upper in pairwise(steps):
-            end, start = lower.tier and lower.tier.up_to, upper.tier and upper.tier.above
-            if end is None or start is None or start < end:
-                yield upper, f"its tier overlaps that of `{lower.name}` before it"
-            elif start > end:
-                yield upper, f"gap between tiers: nothing prices {end + 1} to {start}"
-        if steps[0].model == "graduated" and steps[0].tier is not None and steps[0].tier.above:
-            yield steps[0], f"gap between tiers: nothing prices 1 to {steps[0].tier.above}"
+def _check_tier(charge: Charge, charges: Sequence[Charge], context_window: int | None) -> Iterator[Finding]:
+    """A tier can be reached, and starts at zero or where another one of the same usage ends."""
+    tier = charge.tier
+    if tier is None:
+        return
+    start = tier.above or 0
+    if tier.up_to is not None and tier.up_to <= start:
+        yield charge, "can't be reached: its tier is empty"
+    elif tier.by == PROMPT and context_window is not None and start >= context_window:
+        yield charge, f"can't be reached: the context window ends at {context_window}"
+    if not start:
+        return
+    for variant, meter in product(_variants(charge), charge.meters):
+        ends = [
+            other.tier.up_to
+            for other in charges
+            if other.tier is not None and other.tier.by == tier.by and other.tier.up_to is not None
+            if meter in other.meters and _fits(other, variant) and other.tier.up_to <= start
+        ]
+        end = max(ends, default=0)
+        if end < start:
+            yield charge, f"gap between tiers: nothing prices {end + 1} to {start}"
+            return
 
 
-def _check_percent_off(charge: Charge, charges: Sequence[Charge], vocabulary: Vocabulary) -> Iterator[Finding]:
+def _variants(charge: Charge) -> Iterator[dict[str, Scalar]]:
+    """Every choice of one value for each field of the charge's variant."""
+    when = charge.when or {}
+    for values in product(*when.values()):
+        yield dict(zip(when, values, strict=True))
+
+
+def _fits(charge: Charge, variant: Mapping[str, Scalar]) -> bool:
+    when = charge.when or {}
+    return all(value in when[field] for field, value in variant.items() if field in when)
+
+
+def _check_percent_off(
+    charge: Charge, charges: Sequence[Charge], vocabulary: Vocabulary
+) -> Iterator[Finding]:
     for name in charge.meters:
         meter = vocabulary.meter(name)
         whole = meter.part_of if meter is not None else None
@@ -74,7 +108,9 @@ def _check_percent_off(charge: Charge, charges: Sequence[Charge], vocabulary: Vo
             yield charge, f"`percent_off` needs a meter that is part of another, which `{name}` is not"
         elif not any(whole in other.rates for other in charges):
             yield charge, f"`percent_off` needs a rate of `{whole}`"
-    if Fraction(charge.percent_off or 0) > 100:  # noqa: PLR2004  (percent)
+        elif any(whole in other.rates and other.model not in _PRO_RATA for other in charges):
+            yield charge, f"`percent_off` needs a rate of `{whole}` that is the same for each unit"
+    if Fraction(charge.percent_off or 0) > 100:
         yield charge, "`percent_off` is above 100"
 
 
@@ -86,13 +122,14 @@ def _check_cached(charges: Sequence[Charge], vocabulary: Vocabulary) -> Iterator
         if whole is None or CACHE_READ not in cached.rates or "cached_above_input" in cached.accepts:
             continue
         for plain in charges:
-            apart = _variants_disjoint(cached, plain) or (
-                cached.tier and plain.tier and not cached.tier.overlaps(plain.tier)
-            )
+            apart = _variants_disjoint(cached, plain) or _tiers_disjoint(cached, plain)
             if whole in plain.rates and not apart:
                 ours, theirs = cached.rates[CACHE_READ], plain.rates[whole]
                 if ours.pico_per_unit > theirs.pico_per_unit:
-                    yield cached, f"cached rate {ours.text} is above the input rate {theirs.text} of `{plain.name}`"
+                    yield (
+                        cached,
+                        f"cached rate {ours.text} is above the input rate {theirs.text} of `{plain.name}`",
+                    )
 
 
 def check_neighbours(models: Mapping[str, ModelPrices], vocabulary: Vocabulary) -> Iterator[str]:
@@ -113,7 +150,8 @@ def check_neighbours(models: Mapping[str, ModelPrices], vocabulary: Vocabulary) 
         median = medians[meter]
         high = rate >= lowest * UNUSUAL_RATIO or rate >= median * UNUSUAL_RATIO
         if (high or rate * UNUSUAL_RATIO <= median) and "unusual_rate" not in charge.accepts:
-            yield f"{models[model].file}: {model}: {charge.name}: rate {charge.rates[meter].text} is a thousand times off its neighbours'"
+            where = f"{models[model].file}: {model}: {charge.name}"
+            yield f"{where}: rate {charge.rates[meter].text} is a thousand times off its neighbours'"
 
 
 def _all_rates(models: Mapping[str, ModelPrices]) -> Iterator[tuple[str, int, str, Charge, Fraction]]:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, cast
 
 from metering.errors import PriceBookError
-from metering.money import PICO_PER_USD
+from metering.money import PICO_PER_USD, to_pico
 from metering.pricing import schema
 from metering.pricing.book import Charge, ModelPrices, Plan, PriceBook, Rate, RateCard, Tier
-from metering.pricing.checks import check_card, check_neighbours
+from metering.pricing.checks import check_card, check_neighbours, is_above
 from metering.pricing.listing import PlaceholderError, plan_rows, row, tier_text
 from metering.usage.meters import REQUESTS, UPSTREAM_COST, Field, Meter, Scalar, Vocabulary
 
-_NUMBERED_UNIT: Final = re.compile(r"([\d,]+)([KkM]?) (\S.*)")
-_SECONDS: Final = {"minute": 60, "hour": 3600}
+_UNIT: Final = re.compile(r"(?:([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})([KkM]?) )?(([^\s\d]\S*).*)")
+_SECONDS: Final = {"second": 1, "seconds": 1, "minute": 60, "minutes": 60, "hour": 3600, "hours": 3600}
 _DOLLAR_MODELS: Final = frozenset({"percentage", "dynamic"})
 
 Document = Mapping[str, object]
@@ -40,7 +39,13 @@ def compile_book(documents: Mapping[str, object]) -> PriceBook:
 
 def digest(documents: Mapping[str, object]) -> bytes:
     """SHA-256 of the documents as canonical JSON: the same prices give the same digest, however formatted."""
-    text = json.dumps(documents, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=date.isoformat)
+    text = json.dumps(
+        documents,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        default=lambda moment: moment.isoformat(),
+    )
     return hashlib.sha256(text.encode()).digest()
 
 
@@ -61,19 +66,28 @@ class _Compiler:
             self.report(*where, problem)
         return None if problems else cast("Document", value)
 
+    def named(self, content: object, *where: str) -> Iterator[tuple[str, object]]:
+        """The entries of a mapping whose names are texts; `1:` and `on:` are not, and are reported."""
+        for name, body in cast("Mapping[object, object]", content).items():
+            if isinstance(name, str):
+                yield name, body
+            else:
+                self.report(*where, f"the name {name!r} must be a text: write it in quotes")
+
     def compile(self, documents: Mapping[str, object]) -> PriceBook:
         self.shape(documents.get("book.yml", {}), schema.BOOK, "book.yml")
         self.compile_vocabulary(documents.get("meters.yml", {}))
         models: dict[str, ModelPrices] = {}
         plans: dict[str, Plan] = {}
         for name, document in documents.items():
-            if name == "plans.yml":
-                self.compile_plans(document, plans, models)
-            elif name not in {"book.yml", "meters.yml"}:
+            if name not in {"book.yml", "meters.yml", "plans.yml"}:
                 self.compile_provider(name, document, models)
         for problem in check_neighbours(models, self.vocabulary):
             self.report(problem)
-        return PriceBook(digest(documents), documents, self.vocabulary, dict(sorted(models.items())), plans)
+        if "plans.yml" in documents:  # last: a fee a month is no neighbour of a fee per request
+            self.compile_plans(documents["plans.yml"], plans, models)
+        identity = b"" if self.problems else digest(documents)
+        return PriceBook(identity, documents, self.vocabulary, dict(sorted(models.items())), plans)
 
     def compile_vocabulary(self, document: object) -> None:
         file = "meters.yml"
@@ -82,7 +96,7 @@ class _Compiler:
             return
         meters: dict[str, Meter] = {}
         fields: dict[str, Field] = {}
-        for name, body in cast("Document", content["meters"]).items():
+        for name, body in self.named(content["meters"], file):
             if (meter := self.shape(body, schema.METER, file, name)) is not None:
                 meters[name] = Meter(
                     name,
@@ -93,28 +107,37 @@ class _Compiler:
                     tuple(cast("list[str]", meter.get("product_of", []))),
                     schema.count(meter.get("default", 0)) or 0,
                 )
-        for name, body in cast("Document", content["fields"]).items():
+        for name, body in self.named(content["fields"], file):
             if (field := self.shape(body, schema.FIELD, file, name)) is not None:
-                fields[name] = Field(name, field["type"], cast("Scalar | None", field.get("default")))  # type: ignore[arg-type]  # one of the three
+                default = cast("Scalar | None", field.get("default"))
+                if default is not None and not _is_of(str(field["type"]), default):
+                    self.report(file, name, f"`default` must be a {field['type']}, not {default!r}")
+                fields[name] = Field(name, field["type"], default)  # type: ignore[arg-type]  # one of the three
         for meter_ in meters.values():
             for other in (*filter(None, [meter_.part_of]), *meter_.sum_of, *meter_.product_of):
                 if other not in meters:
                     self.report(file, meter_.name, f"unknown meter `{other}`")
+            if meter_.part_of in meters and meters[meter_.part_of].part_of is not None:
+                self.report(file, meter_.name, f"`{meter_.part_of}` is itself part of another")
         self.vocabulary = Vocabulary(meters, fields)
 
     def compile_provider(self, file: str, document: object, models: dict[str, ModelPrices]) -> None:
         content = self.shape(document, schema.PROVIDER, file)
         if content is None:
             return
-        for model_id, body in cast("Document", content["models"]).items():
-            model = self.shape(body, schema.MODEL, file, str(model_id))
+        for model_id, body in self.named(content["models"], file):
+            model = self.shape(body, schema.MODEL, file, model_id)
             if model_id in models:
-                self.report(file, str(model_id), "this model has prices already")
+                self.report(file, model_id, f"this model has prices already, in {models[model_id].file}")
             elif model is not None:
-                facts = {key: model[key] for key in schema.MODEL if key in model and key not in {"charges", "editions"}}
-                cards = self.compile_cards(model, file, str(model_id))
+                facts = {
+                    key: model[key]
+                    for key in schema.MODEL
+                    if key in model and key not in {"charges", "editions"}
+                }
+                cards = self.compile_cards(model, file, model_id)
                 provider = str(content["provider"])
-                models[model_id] = ModelPrices(str(model_id), str(model["name"]), provider, file, facts, cards)
+                models[model_id] = ModelPrices(model_id, str(model["name"]), provider, file, facts, cards)
 
     def compile_cards(self, model: Document, file: str, model_id: str) -> tuple[RateCard, ...]:
         cards = [self.compile_card(model, file, model_id)]
@@ -126,11 +149,17 @@ class _Compiler:
             card = self.compile_card(content, file, f"{model_id} from {content['effective']}")
             last = cards[-1].effective
             if last is not None and effective is not None and effective <= last:
-                self.report(file, model_id, f"edition {content['effective']} must come after the one before it")
+                self.report(
+                    file, model_id, f"edition {content['effective']} must come after the one before it"
+                )
             cards.append(RateCard(effective, card.charges, card.rows, card.minimum_pico, card.maximum_pico))
+        window = schema.count(model.get("context_window"))
         for card in cards:
-            for charge, reason in check_card(card.charges, self.vocabulary, schema.count(model.get("context_window"))):
-                self.report(file, model_id, charge.name, reason)
+            edition_id = f"{model_id} from {card.effective}" if card.effective else model_id
+            for charge, reason in check_card(card.charges, self.vocabulary, window):
+                self.report(file, edition_id, charge.name, reason)
+            if is_above(card.minimum_pico, card.maximum_pico):
+                self.report(file, edition_id, "`minimum` is above `maximum`")
         return tuple(cards)
 
     def compile_card(self, content: Document, file: str, model_id: str) -> RateCard:
@@ -164,11 +193,11 @@ class _Compiler:
             model = str(line.get("model", "per_unit"))
             allowed = schema.CHARGE_MODELS[model]
             strange = line.keys() - allowed - schema.COMMON_KEYS
-            missing = _missing_keys(line, model)
+            missing = _ill_matched_keys(line, model)
         for key in sorted(strange):
             self.report(*where, f"`{key}` does not belong to a {line.get('model', 'per_unit')} charge")
-        for key in missing:
-            self.report(*where, f"{key} is missing")
+        for reason in missing:
+            self.report(*where, reason)
         return not strange and not missing
 
     def compile_charge(self, line: Document, *where: str) -> Charge | None:
@@ -218,9 +247,7 @@ class _Compiler:
                 sound = False
                 continue
             for value in values:
-                if not isinstance(value, bool if kind == "boolean" else str if kind == "string" else int) or (
-                    kind == "number" and isinstance(value, bool)
-                ):
+                if not _is_of(kind, value):
                     self.report(*where, f"can't be reached: `{name}` is a {kind}, not {value!r}")
                     sound = False
             if len(set(values)) < len(values):
@@ -237,44 +264,58 @@ class _Compiler:
         return "number" if name in self.vocabulary.meters else None
 
     def compile_size(self, line: Document, meters: tuple[str, ...], *where: str) -> int | None:
-        """How many units of the meter `per` names; None, with the problem reported, where it makes no sense."""
-        per = str(line.get("per", ""))
-        numbered = _NUMBERED_UNIT.fullmatch(per)
-        if numbered is not None:
-            suffix = numbered[2].upper()
-            return schema.count(numbered[1].replace(",", "") + suffix)
-        word = per.split(" ", 1)[0]
-        if word in _SECONDS:
-            units = [meter.unit for name in meters if (meter := self.vocabulary.meter(name)) is not None]
-            if any(unit != "second" for unit in units):
-                self.report(*where, f"`per: {per}` needs a meter in seconds")
-                return None
-            return _SECONDS[word]
-        if line.get("model") == "package":
+        """How many units of the meter `per` names; None, with the problem reported, where it is no unit."""
+        per = str(line.get("per", "unit"))
+        unit = _UNIT.fullmatch(per)
+        number = schema.count(unit[1].replace(",", "") + unit[2].upper()) if unit and unit[1] else None
+        if unit is None or number == 0:
+            self.report(*where, f"`per: {per}` is no unit, such as `1M tokens`, `1,000 words` or `minute`")
+            return None
+        if line.get("model") == "package" and number is None:
             self.report(*where, "a package's `per` begins with its size, such as `5 URLs`")
             return None
-        return 1
+        seconds = _SECONDS.get(unit[4])
+        units = {meter.unit for name in meters if (meter := self.vocabulary.meter(name)) is not None}
+        if "per" in line and line.get("model") not in _DOLLAR_MODELS:
+            if seconds is not None and units - {"second"}:
+                self.report(*where, f"`per: {per}` needs a meter in seconds")
+                return None
+            if seconds is None and "second" in units:
+                self.report(*where, f"`per: {per}` is no time, but the meter is in seconds")
+                return None
+        return (number or 1) * (seconds or 1)
 
     def compile_plans(self, document: object, plans: dict[str, Plan], models: dict[str, ModelPrices]) -> None:
-        """A plan is also a model of the price list: its fee is a flat charge, what it includes costs nothing."""
+        """A plan is also a model of the price list: its fee is a flat charge, what it includes is free."""
         file = "plans.yml"
         content = self.shape(document, schema.PLANS, file)
         if content is None:
             return
-        for slug, body in cast("Document", content["plans"]).items():
-            plan = self.shape(body, schema.PLAN, file, str(slug))
+        for slug, body in self.named(content["plans"], file):
+            plan = self.shape(body, schema.PLAN, file, slug)
+            if slug in models:
+                self.report(file, slug, f"this model has prices already, in {models[slug].file}")
             if plan is None:
                 continue
-            included = {name: schema.count(limit) or 0 for name, limit in cast("Document", plan.get("included", {})).items()}
+            included = {
+                name: schema.count(limit) or 0
+                for name, limit in self.named(plan.get("included", {}), file, slug, "included")
+            }
             for meter in included:
                 if self.vocabulary.meter(meter) is None:
-                    self.report(file, str(slug), "included", f"unknown meter `{meter}`")
+                    self.report(file, slug, "included", f"unknown meter `{meter}`")
             fee = str(plan["monthly_fee"])
-            plans[slug] = Plan(str(slug), str(plan["name"]), amount_pico(fee) or 0, included)
+            plans[slug] = Plan(slug, str(plan["name"]), to_pico(fee), included)
             charges = [Charge("Monthly fee", "flat", (REQUESTS,), "month", 1, {REQUESTS: _rate(fee, 1)})]
             charges += [
                 Charge(
-                    f"Included {meter}", "graduated", (meter,), None, 1, {meter: _rate("0", 1)}, tier=Tier(meter, None, limit)
+                    f"Included {meter}",
+                    "graduated",
+                    (meter,),
+                    None,
+                    1,
+                    {meter: _rate("0", 1)},
+                    tier=Tier(meter, None, limit),
                 )
                 for meter, limit in included.items()
             ]
@@ -285,23 +326,42 @@ class _Compiler:
 
 def amount_pico(text: object) -> int | None:
     """An amount of the book in picodollars; None where it is absent."""
-    return None if text is None else int(schema.decimal(text) * PICO_PER_USD)
+    return None if text is None else to_pico(str(text))
 
 
-def _missing_keys(line: Document, model: str) -> list[str]:
-    """The keys that a charge of this model can't do without."""
+def _ill_matched_keys(line: Document, model: str) -> list[str]:
+    """What the keys that are there, or are not, leave open; a reason each."""
+    needed, reasons = [], []
+    ways = [key for key in ("rate", "rates", "percent_off") if key in line]
     if model in _DOLLAR_MODELS:
-        needed = ["percent"] if model == "percentage" else []
+        needed += ["percent"] if model == "percentage" else []
+        if isinstance(line.get("meter"), list):
+            reasons.append("`meter` must be one: the task is charged once")
     else:
-        ways = [key for key in ("rate", "rates", "percent_off") if key in line]
-        needed = [] if len(ways) == 1 else ["`rate` (or one of `rates`, `percent_off`)"]
-        if "percent_off" not in ways:
-            needed += [] if "per" in line else ["per"]
-        if model != "flat" and "rates" not in ways:
-            needed += [] if "meter" in line else ["meter"]
+        if len(ways) > 1:
+            reasons.append(f"only one of {' and '.join(f'`{way}`' for way in ways)} can hold")
+        needed += [] if ways else ["rate"]
+        needed += [] if "percent_off" in ways else ["per"]
+        needed += [] if model == "flat" or "rates" in ways else ["meter"]
+    meter = line.get("meter")
+    if isinstance(meter, list) and len(set(meter)) < len(meter):
+        reasons.append("`meter` lists one twice")
+    if model not in _DOLLAR_MODELS and UPSTREAM_COST in _meters(line, model):
+        reasons.append(f"`{UPSTREAM_COST}` is priced by percentage and dynamic charges only")
+    if "rates" in ways and "meter" in line:
+        reasons.append("only one of `rates` and `meter` can hold: `rates` names the meters")
     if model in {"volume", "graduated"} and not {"above", "up_to"} & line.keys():
-        needed.append("`above` or `up_to`")
-    return [f"`{key}`" if key.isidentifier() else key for key in needed if key not in line]
+        reasons.append("`above` or `up_to` is missing")
+    if model == "volume" and isinstance(line.get("meter"), list):
+        needed.append("tier_by")
+    return reasons + [f"`{key}` is missing" for key in needed if key not in line]
+
+
+def _is_of(kind: str, value: object) -> bool:
+    """Whether a value of the book is of a field's kind; a boolean is no number."""
+    if isinstance(value, bool):
+        return kind == "boolean"
+    return isinstance(value, str if kind == "string" else int) and kind != "boolean"
 
 
 def _meters(line: Document, model: str) -> tuple[str, ...]:

@@ -22,12 +22,14 @@ def row(line: Mapping[str, object]) -> PricingRow:
     """One line of the price list from one line of the price book; raises `PlaceholderError`."""
     tier = tier_text(line)
     per = line.get("per")
-    default_spec = f"{tier}, per {per}" if tier and per else f"per {per}"
+    default_spec = "{tier}, per {per}" if tier else "per {per}"
     words = {"tier": tier, "per": per, "above": line.get("above"), "up_to": line.get("up_to")}
     spec = _fill(str(line.get("spec", default_spec)), words)
     if "note" in line:
         return PricingRow(str(line["charge"]), spec, str(line["note"]))
-    amounts = {key: line.get(key) for key in ("rate", "minimum", "maximum", "default", "percent", "percent_off")}
+    amounts = {
+        key: line.get(key) for key in ("rate", "minimum", "maximum", "default", "percent", "percent_off")
+    }
     rates = line.get("rates")
     text = _fill(_rate_template(line), {**amounts, **(rates if isinstance(rates, dict) else {})})
     list_rate = line.get("list_rate")
@@ -68,16 +70,20 @@ def pricing(card: RateCard) -> dict[str, object] | list[dict[str, object]]:
     tokens above which that tier applies. Where a price depends on a variant, the first line stands.
     """
     tiers = sorted(
-        {charge.tier.above or 0 for charge in card.charges if charge.tier is not None and charge.tier.by == PROMPT}
+        {
+            charge.tier.above or 0
+            for charge in card.charges
+            if charge.tier is not None and charge.tier.by == PROMPT
+        }
     )
-    base = {
+    base: dict[str, object] = {
         "prompt": _unit_price(card, PROMPT, 0),
         "completion": _unit_price(card, COMPLETION, 0),
         "image": _unit_price(card, _IMAGES, 0),
         "request": _unit_price(card, REQUESTS, 0),
         "input_cache_read": _unit_price(card, CACHE_READ, 0),
     }
-    if len(tiers) < 2:  # noqa: PLR2004  (one tier is no ladder)
+    if len(tiers) < 2:
         return base
     highest: dict[str, object] = {
         "prompt": _unit_price(card, PROMPT, tiers[-1]),
@@ -85,7 +91,7 @@ def pricing(card: RateCard) -> dict[str, object] | list[dict[str, object]]:
         "input_cache_read": _unit_price(card, CACHE_READ, tiers[-1]),
         "min_context": tiers[-1],
     }
-    return [dict(base), highest]
+    return [base, highest]
 
 
 def public_entry(model: ModelPrices, card: RateCard) -> dict[str, object]:
@@ -115,18 +121,28 @@ def _rate_template(line: Mapping[str, object]) -> str:
         return "{percent_off}% off"
     if "percent" in line:
         return "cost + {percent}%"
-    return "${minimum} - ${maximum}" if "rate" not in line else "${rate}"
+    if str(line.get("model")) == "dynamic":
+        return "${minimum} - ${maximum}" if "minimum" in line else "~${default}"
+    return "${rate}"
 
 
 def _fill(template: str, words: Mapping[str, object]) -> str:
-    for _, name, _, _ in string.Formatter().parse(template):
-        if name is not None and words.get(name) is None:
-            raise PlaceholderError(f"the text {template!r} asks for {{{name}}}, which the line does not have")
-    return template.format_map(words)
+    try:
+        pieces = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise PlaceholderError(f"{template!r} can't be filled in: {error}") from error
+    filled = ""
+    for literal, name, form, conversion in pieces:
+        filled += literal
+        if name is not None:
+            if words.get(name) is None or form or conversion:
+                raise PlaceholderError(f"{template!r} asks for {{{name}}}, which the line does not have")
+            filled += str(words[name])
+    return filled
 
 
 def _unit_price(card: RateCard, meter: str, context: int) -> str:
-    """Dollars for one unit where the prompt has just more than `context` tokens; "0" where it has no price."""
+    """Dollars for one unit where the prompt has just more than `context` tokens; "0" where it is free."""
     for charge in card.charges:
         if meter in charge.meters and _applies(charge, context):
             if charge.percent_off is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,10 @@ class _StrictLoader(_Base):  # type: ignore[misc, valid-type]  # the C loader wh
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a text", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"duplicate key `{key}`", key_node.start_mark
@@ -31,24 +36,46 @@ class _StrictLoader(_Base):  # type: ignore[misc, valid-type]  # the C loader wh
 
 
 def read_documents(root: Path) -> dict[str, object]:
-    """The parsed YAML files below `root`, by their path in it; raises `PriceBookError` for what is no YAML."""
-    documents: dict[str, object] = {}
-    problems: list[str] = []
-    for path in sorted(root.rglob("*.yml")):
-        name = path.relative_to(root).as_posix()
-        try:
-            documents[name] = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  (a safe loader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problems.append(f"{name}{line}: {getattr(error, 'problem', None) or error}")
-    if not documents and not problems:
-        problems.append(f"{root}: no .yml files here")
+    """The parsed YAML files below `root`, by their path; raises `PriceBookError` for what is no YAML."""
+    documents, problems = _read(root)
     if problems:
-        raise PriceBookError(problems)
+        raise PriceBookError(list(problems.values()))
     return documents
 
 
 def load(root: Path) -> PriceBook:
     """The compiled price book of a directory; raises `PriceBookError` with every problem found."""
-    return compile_book(read_documents(root))
+    documents, unread = _read(root)
+    if not unread:
+        return compile_book(documents)
+    problems = list(unread.values())
+    if "meters.yml" in documents:  # without it, every meter is unknown
+        try:
+            compile_book(documents)
+        except PriceBookError as error:
+            problems += [problem for problem in error.problems if problem.split(":")[0] not in unread]
+    raise PriceBookError(problems)
+
+
+def _read(root: Path) -> tuple[dict[str, object], dict[str, str]]:
+    """The documents, and the problem of each file that could not be read, by their path below `root`."""
+    documents: dict[str, object] = {}
+    problems: dict[str, str] = {}
+    for path in sorted(root.rglob("*.y*ml")):
+        name = path.relative_to(root).as_posix()
+        if path.suffix != ".yml":
+            problems[name] = f"{name}: a file of the price book is named .yml"
+            continue
+        try:
+            documents[name] = _parse(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or no such day
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark else ""
+            problems[name] = f"{name}{line}: {getattr(error, 'problem', None) or error}"
+    if not documents and not problems:
+        problems[""] = f"{root}: no .yml files here"
+    return documents, problems
+
+
+def _parse(text: str) -> object:
+    return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a safe loader)

@@ -9,19 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import date, datetime, time
 from typing import Final
 
 GRAMMAR: Final = 1
-_AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,18})?")
-_COUNT: Final = re.compile(r"(\d{1,15})([KM]?)")
+# No leading zeros: line items show a rate as the JSON number that it spells.
+_AMOUNT: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,18})?")
+_DOLLARS: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,12})?")
+_COUNT: Final = re.compile(r"([0-9]{1,15})([KM]?)")
 _SUFFIX: Final = {"": 1, "K": 1_000, "M": 1_000_000}
 
 
 def is_amount(value: object) -> bool:
     """A quoted decimal, such as "1.08": text, so that no binary float can stand in for it."""
     return isinstance(value, str) and _AMOUNT.fullmatch(value) is not None
+
+
+def is_dollars(value: object) -> bool:
+    """A quoted decimal that is charged as it stands, so with the 12 places that money has."""
+    return isinstance(value, str) and _DOLLARS.fullmatch(value) is not None
 
 
 def count(value: object) -> int | None:
@@ -53,6 +59,11 @@ TEXTS: Final = Kind(
     {"type": "array", "items": {"type": "string"}},
 )
 AMOUNT: Final = Kind("a quoted decimal", is_amount, {"type": "string", "pattern": f"^{_AMOUNT.pattern}$"})
+DOLLARS: Final = Kind(
+    "a quoted decimal with at most 12 places",
+    is_dollars,
+    {"type": "string", "pattern": f"^{_DOLLARS.pattern}$"},
+)
 COUNT: Final = Kind(
     "a whole number, such as 25, 32K or 1M",
     lambda v: count(v) is not None,
@@ -81,7 +92,9 @@ WHEN: Final = Kind(
     {
         "type": "object",
         "minProperties": 1,
-        "additionalProperties": {"anyOf": [_SCALAR_JSON, {"type": "array", "items": _SCALAR_JSON, "minItems": 1}]},
+        "additionalProperties": {
+            "anyOf": [_SCALAR_JSON, {"type": "array", "items": _SCALAR_JSON, "minItems": 1}]
+        },
     },
 )
 COUNTS: Final = Kind(
@@ -101,7 +114,9 @@ def _is_choice(choice: object) -> bool:
 def one_of(*values: object) -> Kind:
     """Exactly one of the values."""
     texts = " or ".join(str(value) for value in values)
-    return Kind(texts, lambda v: any(v == value and type(v) is type(value) for value in values), {"enum": [*values]})
+    return Kind(
+        texts, lambda v: any(v == value and type(v) is type(value) for value in values), {"enum": [*values]}
+    )
 
 
 def some_of(*values: str) -> Kind:
@@ -120,7 +135,7 @@ def parse_date(value: object) -> datetime | None:
             value = datetime.fromisoformat(value)
         except ValueError:
             return None
-        if value.tzinfo is None and (value.hour, value.minute, value.second, value.microsecond) == (0, 0, 0, 0):
+        if value.tzinfo is None and value.time() == time.min:
             value = value.date()
     if isinstance(value, datetime):
         return value if value.tzinfo else None
@@ -165,21 +180,23 @@ CHARGE: Final[Mapping[str, Key]] = {
     "tier_by": Key(TEXT, "the meter whose whole quantity picks the tier; the charge's own unless stated"),
     "when": Key(WHEN, "the variant: the line applies where every field has one of these values"),
     "percent": Key(AMOUNT, "the mark-up on the upstream cost, in percent"),
-    "minimum": Key(AMOUNT, "the least it costs"),
-    "maximum": Key(AMOUNT, "the most it costs"),
-    "default": Key(AMOUNT, "what it costs where the upstream cost is absent"),
+    "minimum": Key(DOLLARS, "the least it costs"),
+    "maximum": Key(DOLLARS, "the most it costs"),
+    "default": Key(DOLLARS, "what it costs where the upstream cost is absent"),
     "spec": Key(TEXT, "shown in the price list; {tier}, {above}, {up_to} and {per} are filled in"),
     "text": Key(TEXT, "the rate as shown; {rate}, {minimum}, {maximum}, {default} and meters are filled in"),
     "label": Key(TEXT, "the pricing tier label stamped on usage priced by this line"),
     "listed": Key(BOOLEAN, "false keeps the line out of the public price list"),
     "note": Key(TEXT, "a line that is shown and prices nothing"),
-    "accept": Key(some_of("cached_above_input", "unusual_rate"), "what the line means to do, against the lint"),
+    "accept": Key(
+        some_of("cached_above_input", "unusual_rate"), "what the line means to do, against the lint"
+    ),
 }
 EDITION: Final[Mapping[str, Key]] = {
     "effective": Key(DATE, "from when these charges hold; a date is its first moment in UTC", required=True),
     "charges": Key(LIST, "the lines of this edition", required=True, of=CHARGE),
-    "minimum": Key(AMOUNT, "the least a request costs"),
-    "maximum": Key(AMOUNT, "the most a request costs"),
+    "minimum": Key(DOLLARS, "the least a request costs"),
+    "maximum": Key(DOLLARS, "the most a request costs"),
 }
 MODEL: Final[Mapping[str, Key]] = {
     "name": Key(TEXT, "as customers see it", required=True),
@@ -190,9 +207,11 @@ MODEL: Final[Mapping[str, Key]] = {
     "input_modalities": Key(TEXTS, "what goes in"),
     "output_modalities": Key(TEXTS, "what comes out"),
     "features": Key(TEXTS, "as in the catalogue"),
-    "charges": Key(LIST, "the lines of the first edition, in the order of the price list", required=True, of=CHARGE),
-    "minimum": Key(AMOUNT, "the least a request costs"),
-    "maximum": Key(AMOUNT, "the most a request costs"),
+    "charges": Key(
+        LIST, "the lines of the first edition, in the order of the price list", required=True, of=CHARGE
+    ),
+    "minimum": Key(DOLLARS, "the least a request costs"),
+    "maximum": Key(DOLLARS, "the most a request costs"),
     "editions": Key(LIST, "later prices, appended and never edited", of=EDITION),
 }
 PROVIDER: Final[Mapping[str, Key]] = {
@@ -202,7 +221,7 @@ PROVIDER: Final[Mapping[str, Key]] = {
 PLAN: Final[Mapping[str, Key]] = {
     "name": Key(TEXT, "as customers see it", required=True),
     "category": Key(TEXT, "as in the catalogue", required=True),
-    "monthly_fee": Key(AMOUNT, "US dollars a month", required=True),
+    "monthly_fee": Key(DOLLARS, "US dollars a month", required=True),
     "included": Key(COUNTS, "quantities that the fee covers each month, by meter"),
 }
 PLANS: Final[Mapping[str, Key]] = {"plans": Key(MAPPING, "plans by slug", required=True, of=PLAN)}
@@ -237,15 +256,21 @@ def shape_problems(value: object, keys: Mapping[str, Key]) -> list[str]:
     for name, key in keys.items():
         if name in value and not key.kind.accepts(value[name]):
             given = value[name]
-            if isinstance(given, float):
-                problems.append(f"`{name}` is a binary float ({given}): write it in quotes")
+            if (number := _binary_float(given)) is not None:
+                problems.append(f"`{name}` is a binary float ({number}): write it in quotes")
             else:
                 problems.append(f"`{name}` must be {key.kind.says}, not {given!r}")
     return problems
 
 
+def _binary_float(given: object) -> object | None:
+    """The number that YAML has read as a binary float, in the value or one level below; else None."""
+    inner = given.values() if isinstance(given, dict) else given if isinstance(given, list) else [given]
+    return next((value for value in inner if isinstance(value, float)), None)
+
+
 def json_schema() -> dict[str, object]:
-    """The JSON Schema of every file of a price book, for editors; the compiler checks more than it can say."""
+    """The JSON Schema of a price book's files, for editors; the compiler checks more than it can say."""
     files = (PROVIDER, PLANS, METERS_FILE, BOOK)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -263,8 +288,3 @@ def _object(keys: Mapping[str, Key]) -> dict[str, object]:
         properties[name] = described
     required = [name for name, key in keys.items() if key.required]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def decimal(value: object) -> Decimal:
-    """The number that an amount's text spells."""
-    return Decimal(str(value))

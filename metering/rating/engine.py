@@ -1,4 +1,4 @@
-"""The rating engine: usage in, `Rating` or `Unpriced` out. No clock, no I/O, no state that changes a result."""
+"""The rating engine: usage in, `Rating` or `Unpriced` out; the same answer to the same question for ever."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from metering.pricing.book import ModelPrices, PriceBook
 from metering.rating.charge_models.price import held_between
 from metering.rating.matching import Group, Line, PreparedCard, prepare
 from metering.rating.rating import LineItem, Rating, Term, Unpriced
-from metering.usage.meters import REQUESTS, UPSTREAM_COST, Quantity
-from metering.usage.normalize import normalize
+from metering.usage.meters import REQUESTS, UPSTREAM_COST, Quantity, less, plus, times
+from metering.usage.normalize import LIMIT, normalize
 
 _ONE_TASK = 1
 
 
-class _Unpriceable(Exception):  # noqa: N818  (not an error: the event is kept as unpriced)
+class _Unpriceable(Exception):
     def __init__(self, meter: str, reason: str) -> None:
         super().__init__(reason)
         self.meter = meter
@@ -53,7 +53,9 @@ class Rater:
             self._derive(card, quantities)
         unbilled = {}
         if not quantities.keys() <= card.covered:
-            unbilled = {name: count for name, count in quantities.items() if count and name not in card.covered}
+            unbilled = {
+                name: count for name, count in quantities.items() if count and name not in card.covered
+            }
         try:
             items = _line_items(card, usage, quantities, failed=failed)
         except _Unpriceable as reason:
@@ -71,11 +73,18 @@ class Rater:
             if name in quantities:
                 continue
             if meter.sum_of:
-                quantities[name] = sum(quantities.get(part, 0) for part in meter.sum_of)
+                total: Quantity = 0
+                for part in meter.sum_of:
+                    total = plus(total, quantities.get(part, 0))
+                quantities[name] = total
             elif any(factor in quantities for factor in meter.product_of):
                 product: Quantity = 1
                 for factor in meter.product_of:
-                    product = product * quantities.get(factor, self.book.vocabulary.meters[factor].default)
+                    product = times(
+                        product, quantities.get(factor, self.book.vocabulary.meters[factor].default)
+                    )
+                if product >= LIMIT:
+                    raise InvalidUsage(f"makes {name} {LIMIT} or more", param=meter.product_of[0])
                 quantities[name] = product
 
 
@@ -91,7 +100,7 @@ def _line_items(
         if not quantity:
             continue
         for part in group.parts:
-            quantity -= quantities.get(part, 0)
+            quantity = less(quantity, quantities.get(part, 0))
         line = group.only
         if group.ladder_by is not None:
             basis = quantities.get(group.ladder_by, 0)
@@ -111,7 +120,9 @@ def _line_items(
     return items
 
 
-def _implied(group: Group, card: PreparedCard, quantities: Mapping[str, Quantity], *, failed: bool) -> Quantity:
+def _implied(
+    group: Group, card: PreparedCard, quantities: Mapping[str, Quantity], *, failed: bool
+) -> Quantity:
     """How often an event carries what it need not state: a request, or a task with the provider's figure."""
     if group.meter != UPSTREAM_COST and group.meter in quantities:
         return quantities[group.meter]
@@ -148,7 +159,7 @@ def _no_line(
     group: Group, quantity: Quantity, usage: Mapping[str, object], quantities: Mapping[str, Quantity]
 ) -> str:
     """Why no line of the group fits, naming the fields and quantities that would pick one."""
-    named = sorted({field for line in group.lines for field, _, _ in line.conditions})
+    named = sorted({condition.field for line in group.lines for condition in line.conditions})
     named += sorted({line.tier_by for line in group.lines if line.tier_by})
     stated = {**usage, **quantities}
     given = ", ".join(f"{name}={stated.get(name)}" for name in named)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from metering.money import PICO_PER_USD, plain
 from metering.pricing.book import Charge, RateCard
@@ -21,6 +21,15 @@ from metering.usage.meters import REQUESTS, TOTAL, UPSTREAM_COST, Quantity, Scal
 from metering.usage.normalize import LIMIT
 
 _LINEAR: Final = frozenset({"per_unit", "flat", "volume"})
+
+
+class Condition(NamedTuple):
+    """A field that must hold one of the values; numbers are looked up as normalized, texts as sent."""
+
+    field: str
+    values: frozenset[Scalar]
+    default: Scalar | None
+    is_number: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Line:
     price: Price
     term: Term
     unit: int
-    conditions: tuple[tuple[str, frozenset[Scalar], Scalar | None], ...]
+    conditions: tuple[Condition, ...]
     tier_by: str | None
     above: int
     up_to: int
@@ -42,8 +51,9 @@ class Line:
 
     def applies(self, usage: Mapping[str, object], quantities: Mapping[str, Quantity]) -> bool:
         """Whether the usage is of this line's variant, and in its tier."""
-        for field, values, default in self.conditions:
-            if usage.get(field, default) not in values:
+        for field, values, default, is_number in self.conditions:
+            stated = quantities.get(field) if is_number else usage.get(field)
+            if (default if stated is None else stated) not in values:
                 return False
         if self.tier_by is None or self.model == "graduated":
             return True
@@ -93,7 +103,9 @@ def prepare(card: RateCard, vocabulary: Vocabulary) -> PreparedCard:
         named |= {charge.tier.by} if charge.tier else set()
         named |= {UPSTREAM_COST} if charge.model in {"dynamic", "percentage"} else set()
     derived = tuple(
-        name for name in sorted(named) if (meter := vocabulary.meters.get(name)) and (meter.sum_of or meter.product_of)
+        name
+        for name in sorted(named)
+        if (known := vocabulary.meters.get(name)) and (known.sum_of or known.product_of)
     )
     return PreparedCard(groups, _covered(named, vocabulary), derived, card.minimum_pico, card.maximum_pico)
 
@@ -116,9 +128,19 @@ def _lines(charge: Charge, meter: str, card: RateCard, vocabulary: Vocabulary) -
             dollars = discounted * other.size / PICO_PER_USD
             text = plain(Decimal(dollars.numerator) / Decimal(dollars.denominator))
             term = Term(charge.name, meter, text, other.per, charge.label or other.label)
-            when = {**(other.when or {}), **(charge.when or {})}
-            lines.append(_line(charge, other, when, (linear(term, discounted), term, discounted), vocabulary))
+            when = _both(charge.when or {}, other.when or {})
+            if all(when.values()):
+                priced = (linear(term, discounted), term, discounted)
+                lines.append(_line(charge, other, when, priced, vocabulary))
     return lines
+
+
+def _both(
+    one: Mapping[str, frozenset[Scalar]], other: Mapping[str, frozenset[Scalar]]
+) -> dict[str, frozenset[Scalar]]:
+    """The variant that is in both; a field without values where there is none."""
+    shared = {name: one[name] & other[name] for name in one.keys() & other.keys()}
+    return {**other, **one, **shared}
 
 
 def _line(
@@ -131,7 +153,8 @@ def _line(
     conditions = []
     for name, values in when.items():
         field = vocabulary.fields.get(name)
-        conditions.append((name, values, field.default if field is not None else None))
+        default = vocabulary.meters[name].default if field is None else field.default
+        conditions.append(Condition(name, values, default, field is None or field.kind == "number"))
     tier = tiered.tier
     price, term, rate = priced
     return Line(
@@ -146,9 +169,13 @@ def _line(
     )
 
 
-def _group(meter: str, lines: list[Line], by_meter: Mapping[str, list[Line]], vocabulary: Vocabulary) -> Group:
+def _group(
+    meter: str, lines: list[Line], by_meter: Mapping[str, list[Line]], vocabulary: Vocabulary
+) -> Group:
     parts = tuple(
-        name for name in by_meter if (known := vocabulary.meters.get(name)) is not None and known.part_of == meter
+        name
+        for name in by_meter
+        if (known := vocabulary.meters.get(name)) is not None and known.part_of == meter
     )
     tasks = any(line.model in {"dynamic", "percentage"} for line in lines)
     simple = not tasks and not any(line.conditions or line.model == "graduated" for line in lines)

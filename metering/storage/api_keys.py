@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from metering.storage.tables import api_keys
-
-_COLUMNS: Final = (
-    api_keys.c.id,
-    api_keys.c.account_id,
-    api_keys.c.name,
-    api_keys.c.prefix,
-    api_keys.c.last_four,
-    api_keys.c.created_at,
-    api_keys.c.revoked_at,
-)
 
 
 class ApiKey(NamedTuple):
@@ -33,6 +22,9 @@ class ApiKey(NamedTuple):
     revoked_at: datetime | None = None
 
 
+_COLUMNS: Final = [api_keys.c[name] for name in ApiKey._fields]
+
+
 def insert_api_key(connection: Connection, key: ApiKey, key_hash: bytes) -> None:
     """Record a new key."""
     connection.execute(insert(api_keys).values(key_hash=key_hash, **key._asdict()))
@@ -40,39 +32,34 @@ def insert_api_key(connection: Connection, key: ApiKey, key_hash: bytes) -> None
 
 def count_open(connection: Connection, account_id: str) -> int:
     """How many of the account's keys are not revoked."""
-    query = (
-        select(func.count())
-        .select_from(api_keys)
-        .where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
-    )
+    query = select(func.count()).where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
     return connection.execute(query).scalar_one()
 
 
-def list_api_keys(connection: Connection, account_id: str, *, before: str | None, limit: int) -> list[ApiKey]:
-    """Up to `limit` of the account's keys, revoked ones too, newest first, beginning after the id `before`."""
+def list_api_keys(connection: Connection, account_id: str, *, limit: int) -> list[ApiKey]:
+    """The account's newest `limit` keys, revoked ones too, oldest first."""
     query = select(*_COLUMNS).where(api_keys.c.account_id == account_id)
-    if before is not None:
-        query = query.where(api_keys.c.id < before)
-    return [_key(row) for row in connection.execute(query.order_by(api_keys.c.id.desc()).limit(limit))]
+    newest = connection.execute(query.order_by(api_keys.c.id.desc()).limit(limit))
+    return [_key(*row) for row in newest][::-1]
 
 
 def find_by_hash(connection: Connection, key_hash: bytes) -> ApiKey | None:
     """The key with this hash, unless it was revoked."""
     query = select(*_COLUMNS).where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
     row = connection.execute(query).first()
-    return None if row is None else _key(row)
+    return None if row is None else _key(*row)
 
 
-def revoke(connection: Connection, account_id: str, key_id: str, now: datetime) -> bool:
-    """Revoke the key, for the first time if it wasn't; False if the account has no such key."""
-    answer = connection.execute(
+def revoke(connection: Connection, account_id: str, key_id: str, now: datetime) -> ApiKey | None:
+    """Revoke the key, unless it was revoked before; None if the account has no such key."""
+    row = connection.execute(
         update(api_keys)
         .where(api_keys.c.account_id == account_id, api_keys.c.id == key_id)
         .values(revoked_at=func.coalesce(api_keys.c.revoked_at, now))
-    )
-    return answer.rowcount == 1
+        .returning(*_COLUMNS)
+    ).one_or_none()
+    return None if row is None else _key(*row)
 
 
-def _key(row: Sequence[Any]) -> ApiKey:
-    key_id, account_id, *rest = row
+def _key(key_id: object, account_id: object, *rest: Any) -> ApiKey:  # noqa: ANN401  (a row's columns)
     return ApiKey(str(key_id), str(account_id), *rest)

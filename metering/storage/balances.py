@@ -22,7 +22,9 @@ _MOVE: Final = """
       FROM unnest(%s::uuid[], %s::numeric[], %s::bigint[]) AS moved (account_id, posted_usd, event_count)
      WHERE kept.account_id = moved.account_id
 """
-_FIND: Final = "SELECT account_id::text, posted_usd, updated_at FROM balances WHERE account_id = ANY(%s::uuid[])"
+_FIND: Final = (
+    "SELECT account_id::text, posted_usd, updated_at FROM balances WHERE account_id = ANY(%s::uuid[])"
+)
 _OPEN: Final = "INSERT INTO balances (account_id) VALUES (%s)"
 
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from metering.storage.tables import service_tokens
-
-_COLUMNS: Final = (
-    service_tokens.c.id,
-    service_tokens.c.name,
-    service_tokens.c.scopes,
-    service_tokens.c.created_at,
-    service_tokens.c.revoked_at,
-)
 
 
 class ServiceToken(NamedTuple):
@@ -29,6 +21,9 @@ class ServiceToken(NamedTuple):
     revoked_at: datetime | None = None
 
 
+_COLUMNS: Final = [service_tokens.c[name] for name in ServiceToken._fields]
+
+
 def insert_service_token(connection: Connection, token: ServiceToken, token_hash: bytes) -> None:
     """Record a new token."""
     values = token._asdict() | {"scopes": sorted(token.scopes), "token_hash": token_hash}
@@ -37,20 +32,19 @@ def insert_service_token(connection: Connection, token: ServiceToken, token_hash
 
 def list_service_tokens(connection: Connection) -> list[ServiceToken]:
     """All tokens, revoked ones too, oldest first: an operator makes few."""
-    return [_token(row) for row in connection.execute(select(*_COLUMNS).order_by(service_tokens.c.id))]
+    return [_token(*row) for row in connection.execute(select(*_COLUMNS).order_by(service_tokens.c.id))]
 
 
 def find_by_hash(connection: Connection, token_hash: bytes) -> ServiceToken | None:
     """The token with this hash, unless it was revoked."""
-    query = select(*_COLUMNS).where(
-        service_tokens.c.token_hash == token_hash, service_tokens.c.revoked_at.is_(None)
-    )
+    tokens = service_tokens.c
+    query = select(*_COLUMNS).where(tokens.token_hash == token_hash, tokens.revoked_at.is_(None))
     row = connection.execute(query).first()
-    return None if row is None else _token(row)
+    return None if row is None else _token(*row)
 
 
 def revoke(connection: Connection, token_id: str, now: datetime) -> bool:
-    """Revoke the token, for the first time if it wasn't; False if there is none."""
+    """Revoke the token, unless it was revoked before; False if there is none."""
     answer = connection.execute(
         update(service_tokens)
         .where(service_tokens.c.id == token_id)
@@ -59,6 +53,7 @@ def revoke(connection: Connection, token_id: str, now: datetime) -> bool:
     return answer.rowcount == 1
 
 
-def _token(row: Sequence[Any]) -> ServiceToken:
-    token_id, name, scopes, created_at, revoked_at = row
+def _token(
+    token_id: object, name: str, scopes: Iterable[str], created_at: datetime, revoked_at: datetime | None
+) -> ServiceToken:
     return ServiceToken(str(token_id), name, frozenset(scopes), created_at, revoked_at)

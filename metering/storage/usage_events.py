@@ -54,7 +54,7 @@ class StoredEvent(NamedTuple):
     balance_after_pico: int
 
 
-def encode(  # noqa: PLR0913  (a row has many columns)
+def encode(
     event: UsageEvent,
     documents: Documents,
     tokens: TokenCounts,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -22,6 +22,9 @@ TOTAL: Final = "total_tokens"
 REQUESTS: Final = "requests"
 UPSTREAM_COST: Final = "upstream_cost_usd"
 TOOLS: Final = "tools."
+
+# Two quantities have at most 15 digits before the point and 18 after it each: nothing here is ever inexact.
+_EXACT: Final = Context(prec=96, traps=[Inexact, InvalidOperation])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +55,45 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """All meters and fields, by name. `tools.<tool>` is a meter for any tool and is not listed."""
+    """All meters and fields, by name. `tools.<tool>` is a meter for any tool and is not listed.
+
+    `parts` has the whole of each meter that is part of another; `counted` the meters that pick no variant.
+    """
 
     meters: Mapping[str, Meter] = field(default_factory=lambda: MappingProxyType({}))
     fields: Mapping[str, Field] = field(default_factory=lambda: MappingProxyType({}))
-    parts: frozenset[str] = field(init=False)
+    parts: Mapping[str, str] = field(init=False)
+    counted: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive `parts`, the names of the meters that are part of another."""
-        parts = frozenset(meter.name for meter in self.meters.values() if meter.part_of)
-        object.__setattr__(self, "parts", parts)
+        """Derive what is asked for each event."""
+        parts = {meter.name: meter.part_of for meter in self.meters.values() if meter.part_of}
+        object.__setattr__(self, "parts", MappingProxyType(parts))
+        object.__setattr__(self, "counted", frozenset(self.meters.keys() - self.fields.keys()))
 
     def meter(self, name: str) -> Meter | None:
         """The meter of that name, or None; a tool's meter is made on the spot."""
         if name.startswith(TOOLS) and len(name) > len(TOOLS):
             return Meter(name, "integer", "call")
         return self.meters.get(name)
+
+
+def less(one: Quantity, other: Quantity) -> Quantity:
+    """`one` - `other`, exactly, whatever the thread's decimal context."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one - other
+    return _EXACT.subtract(Decimal(one), Decimal(other))
+
+
+def times(one: Quantity, other: Quantity) -> Quantity:
+    """`one` x `other`, exactly, whatever the thread's decimal context."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one * other
+    return _EXACT.multiply(Decimal(one), Decimal(other))
+
+
+def plus(one: Quantity, other: Quantity) -> Quantity:
+    """`one` + `other`, exactly, whatever the thread's decimal context."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return _EXACT.add(Decimal(one), Decimal(other))

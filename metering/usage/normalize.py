@@ -12,7 +12,16 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from metering.errors import InvalidUsage
-from metering.usage.meters import CACHE_READ, CACHE_WRITE, COMPLETION, PROMPT, TOOLS, TOTAL, Quantity, Vocabulary
+from metering.usage.meters import (
+    CACHE_READ,
+    CACHE_WRITE,
+    COMPLETION,
+    PROMPT,
+    TOOLS,
+    TOTAL,
+    Quantity,
+    Vocabulary,
+)
 
 # A quantity beyond this is a mistake, not work: it keeps every product inside NUMERIC(38,12).
 LIMIT: Final = 10**15
@@ -43,14 +52,14 @@ def normalize(usage: Mapping[str, object], vocabulary: Vocabulary) -> dict[str, 
     fields that state the same quantity differently. `null` is the same as absent.
     """
     quantities: dict[str, Quantity] = {}
-    fields = vocabulary.fields
+    counted = vocabulary.counted
     nested = False
     for name, value in usage.items():
-        if type(value) is int and 0 <= value < LIMIT and name not in fields:
+        if type(value) is int and (name in counted or name in _COUNTS) and 0 <= value < LIMIT:
             quantities[name] = value
         elif isinstance(value, dict | list):
             nested = True
-            if name in fields or name in vocabulary.meters or name in _COUNTS:
+            if name in vocabulary.fields or name in vocabulary.meters or name in _COUNTS:
                 raise InvalidUsage("must be a single value, not a list or an object", param=name)
         elif value is not None:
             _take(name, value, vocabulary, quantities)
@@ -59,7 +68,7 @@ def normalize(usage: Mapping[str, object], vocabulary: Vocabulary) -> dict[str, 
             _take(path, value, vocabulary, quantities)
     if not quantities.keys().isdisjoint(_COUNTS) or not quantities.keys().isdisjoint(vocabulary.parts):
         _unify_tokens(usage, quantities)
-        _check_parts(vocabulary, quantities)
+        _check_parts(usage, vocabulary, quantities)
     return quantities
 
 
@@ -124,7 +133,9 @@ def _agree(quantities: dict[str, Quantity], name: str, quantity: Quantity, path:
 
 def _leaves(usage: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Every leaf below a list or an object, with its dotted path; a loop, for input may nest deeply."""
-    stack = [(name, value) for name, value in usage.items() if isinstance(value, dict | list)]
+    stack: list[tuple[str, object]] = [
+        (name, value) for name, value in usage.items() if isinstance(value, dict | list)
+    ]
     while stack:
         path, value = stack.pop()
         if isinstance(value, dict):
@@ -155,12 +166,25 @@ def _unify_tokens(usage: Mapping[str, object], quantities: dict[str, Quantity]) 
         quantities[PROMPT] = stated + cached
 
 
-def _check_parts(vocabulary: Vocabulary, quantities: Mapping[str, Quantity]) -> None:
+def _check_parts(
+    usage: Mapping[str, object], vocabulary: Vocabulary, quantities: Mapping[str, Quantity]
+) -> None:
     """A part never exceeds its whole, nor do the cached tokens together."""
-    for name in vocabulary.parts & quantities.keys():
-        whole = vocabulary.meters[name].part_of or ""
-        if quantities[name] > quantities.get(whole, 0):
-            raise InvalidUsage(f"is part of {whole} and must not exceed it", param=name)
+    for name, whole in vocabulary.parts.items():
+        if name in quantities and quantities[name] > quantities.get(whole, 0):
+            raise InvalidUsage(
+                f"is part of {whole} and must not exceed it", param=_field_stating(name, usage)
+            )
     cached = quantities.get(CACHE_READ, 0) + quantities.get(CACHE_WRITE, 0)
     if cached > quantities.get(PROMPT, 0):
         raise InvalidUsage(f"with {CACHE_READ} exceeds {PROMPT}", param=CACHE_WRITE)
+
+
+def _field_stating(name: str, usage: Mapping[str, object]) -> str:
+    """The field of the usage that states the meter: cached tokens have three."""
+    if name == CACHE_READ and usage.get(name) is None:
+        for path in _CACHED_DETAILS:
+            details = usage.get(path.partition(".")[0])
+            if isinstance(details, dict) and details.get("cached_tokens") is not None:
+                return path
+    return name

@@ -6,7 +6,7 @@ from metering.pricing.book import Charge
 from metering.rating.charge_models import per_unit
 from metering.rating.charge_models.price import Price
 from metering.rating.rating import LineItem
-from metering.usage.meters import Quantity
+from metering.usage.meters import Quantity, less
 
 
 def price(charge: Charge, meter: str) -> Price:
@@ -17,6 +17,6 @@ def price(charge: Charge, meter: str) -> Price:
 
     def price_slice(quantity: Quantity, upstream: Quantity | None) -> LineItem | None:
         end = quantity if up_to is None else min(quantity, up_to)
-        return of_slice(end - above, upstream) if end > above else None
+        return of_slice(less(end, above), upstream) if end > above else None
 
     return price_slice

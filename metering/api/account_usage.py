@@ -1,0 +1,99 @@
+"""`GET /v1/account/usage`: the contract's parameters, one service, its answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from metering.api.usage_rendering import SEQUENCE_DIGITS
+from metering.errors import InvalidParameter
+from metering.usage.event import SOURCES
+from metering.usage.history import Cursor, Filters
+
+MAX_LIMIT: Final = 200
+DEFAULT_LIMIT: Final = 100
+PARAMETERS: Final = ("limit", "before", "from", "to", "source", "model", "status")
+_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+ -]\d\d:\d\d)")
+_MICRO_DIGITS: Final = 6
+
+
+def parse_query(query: Iterable[tuple[str, str]]) -> tuple[Filters, Cursor | None, int]:
+    """The contract's query parameters: filters, where to begin, and how many.
+
+    Raises `InvalidParameter` naming the parameter that is unknown, doubled or not what the contract says.
+    """
+    given: dict[str, str] = {}
+    for name, value in query:
+        if name not in PARAMETERS:
+            raise InvalidParameter(f"unknown parameter; known are {', '.join(PARAMETERS)}", param=name)
+        if name in given:
+            raise InvalidParameter("was given twice", param=name)
+        given[name] = value
+    filters = Filters(
+        since=_moment("from", given),
+        until=_moment("to", given),
+        source=_one_of("source", given, SOURCES),
+        model=_text("model", given),
+        status=_one_of("status", given, ("success", "error")),
+    )
+    return filters, _cursor(given), _limit(given)
+
+
+def _limit(given: dict[str, str]) -> int:
+    text = given.get("limit", str(DEFAULT_LIMIT))
+    # ASCII digits only: int() would also read other scripts' digits, signs and underscores.
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_LIMIT:
+        raise InvalidParameter(f"must be a whole number from 1 to {MAX_LIMIT}", param="limit")
+    return int(text)
+
+
+def _one_of(name: str, given: dict[str, str], allowed: tuple[str, ...]) -> str | None:
+    value = given.get(name)
+    if value is not None and value not in allowed:
+        raise InvalidParameter(f"must be one of {', '.join(allowed)}", param=name)
+    return value
+
+
+def _text(name: str, given: dict[str, str]) -> str | None:
+    value = given.get(name)
+    if value is not None and "\0" in value:
+        raise InvalidParameter("must not contain the character U+0000", param=name)
+    return value
+
+
+def _cursor(given: dict[str, str]) -> Cursor | None:
+    """Any date-time; one of our own has the event's sequence behind its microseconds."""
+    at = _moment("before", given)
+    if at is None:
+        return None
+    match = _MOMENT.fullmatch(given["before"])
+    digits = (match[2] or "") if match is not None else ""
+    if len(digits) == _MICRO_DIGITS + SEQUENCE_DIGITS:
+        return Cursor(at, int(digits[_MICRO_DIGITS:]))
+    # Times are kept in microseconds: what is finer than that rounds up, so that nothing before it is missed.
+    finer = digits[_MICRO_DIGITS:].strip("0")
+    return Cursor(at + timedelta(microseconds=1) if finer else at)
+
+
+def _moment(name: str, given: dict[str, str]) -> datetime | None:
+    """A date-time with its zone, to the microsecond; an unescaped `+` has become a space."""
+    text = given.get(name)
+    if text is None:
+        return None
+    match = _MOMENT.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        zone = match[3].upper().replace(" ", "+")
+        fraction = (match[2] or "").ljust(_MICRO_DIGITS, "0")[:_MICRO_DIGITS]
+        at = datetime.fromisoformat(f"{match[1]}.{fraction}{zone}").astimezone(UTC)
+        # Room for an hour on either side, which spend over whole hours needs.
+        if not datetime(1970, 1, 1, tzinfo=UTC) <= at < datetime(9999, 1, 1, tzinfo=UTC):
+            raise ValueError(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidParameter(
+            "must be a date-time with its zone, such as 2026-05-06T00:12:03Z", param=name
+        ) from error
+    return at

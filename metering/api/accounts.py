@@ -1,0 +1,279 @@
+"""Accounts, their keys and their credit: for service tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.params import Parameter
+from msgspec import Meta
+
+from metering.api.encoding import amount, json_response, moment, read_amount
+from metering.api.errors import error_responses
+from metering.api.security import needs_scope
+from metering.api.state import in_thread, services
+from metering.errors import InvalidParameter
+from metering.ledger.balance import Balance
+from metering.ledger.grants import DEFAULT_PRIORITY
+from metering.services import accounts, api_keys, grants
+from metering.services.accounts import AccountView
+from metering.storage.api_keys import ApiKey
+from metering.storage.service_tokens import ServiceToken
+
+# No control characters: PostgreSQL keeps no U+0000, and a name with the others is no name.
+_PRINTABLE = r"^[^\x00-\x1f]*$"
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
+Note = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=_PRINTABLE)]
+Key = Annotated[str, Meta(max_length=255, pattern=_PRINTABLE)]
+Whole = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Request_ = Request[None, ServiceToken, Any]
+
+
+class CreateAccount(msgspec.Struct, forbid_unknown_fields=True):
+    """A new account; the limits' defaults are 50 keys, 50 requests and 2,000,000 tokens a minute."""
+
+    name: Name
+    metadata: dict[Key, Note | int | bool | None] | None = None
+    key_limit: Whole = accounts.KEY_LIMIT
+    requests_per_minute: Whole = accounts.REQUESTS_PER_MINUTE
+    tokens_per_minute: Whole = accounts.TOKENS_PER_MINUTE
+
+
+class CreateApiKey(msgspec.Struct, forbid_unknown_fields=True):
+    """A new API key for the account's customer."""
+
+    name: Name | None = None
+
+
+class CreateGrant(msgspec.Struct, forbid_unknown_fields=True):
+    """Credit: `paid` outside the card processor, or `promotional`; `amount_usd` as a number or a string."""
+
+    amount_usd: Decimal
+    kind: Literal["paid", "promotional"]
+    reason: Note
+    idempotency_key: Name | None = None
+    priority: Whole = DEFAULT_PRIORITY
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class BalanceBody(msgspec.Struct):
+    """US dollars: `available` is `posted` less `held`."""
+
+    posted: Decimal
+    held: Decimal
+    available: Decimal
+    currency: str
+    updated_at: datetime | None
+
+
+class AccountBody(msgspec.Struct):
+    """An account and its balance."""
+
+    id: str
+    object: str
+    name: str
+    metadata: dict[str, str | int | bool | None] | None
+    key_limit: int
+    requests_per_minute: int
+    tokens_per_minute: int
+    created_at: datetime
+    balance: BalanceBody
+
+
+class ApiKeyBody(msgspec.Struct):
+    """What can be told of a key; `key` itself only in the answer that made it."""
+
+    id: str
+    object: str
+    account_id: str
+    name: str | None
+    prefix: str
+    last_four: str
+    created_at: datetime
+    revoked_at: datetime | None
+    key: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class GrantBody(msgspec.Struct):
+    """Credit as granted; `balance` is the posted balance that it left."""
+
+    id: str
+    object: str
+    account_id: str
+    kind: str
+    amount_usd: Decimal
+    reason: str
+    priority: int
+    expires_at: datetime | None
+    transfer_id: str
+    balance: Decimal
+    created_at: datetime
+
+
+class AccountList(msgspec.Struct):
+    """A page of accounts; `next_cursor` is the `after` of the next."""
+
+    data: list[AccountBody]
+    has_more: bool
+    next_cursor: str | None
+
+
+class ApiKeyList(msgspec.Struct):
+    """An account's keys, oldest first."""
+
+    data: list[ApiKeyBody]
+
+
+def balance_body(balance: Balance) -> dict[str, object]:
+    """The balance as an answer has it."""
+    return {
+        "posted": amount(balance.posted_pico),
+        "held": amount(balance.held_pico),
+        "available": amount(balance.available_pico),
+        "currency": "USD",
+        "updated_at": moment(balance.updated_at),
+    }
+
+
+def account_body(view: AccountView) -> dict[str, object]:
+    """The account as an answer has it."""
+    fields = view.account._asdict()
+    account_id = fields.pop("account_id")
+    fields["created_at"] = moment(view.account.created_at)
+    return {"id": account_id, "object": "account", **fields, "balance": balance_body(view.balance)}
+
+
+def _key_body(key: ApiKey) -> dict[str, object]:
+    times = {"created_at": moment(key.created_at), "revoked_at": moment(key.revoked_at)}
+    return {"object": "api_key", **key._asdict(), **times}
+
+
+@post("/v1/accounts", guards=[needs_scope("accounts:write")], responses=error_responses(400, 401, 403, 413))
+async def create_account(request: Request_, data: CreateAccount) -> Response[AccountBody]:
+    """Open an account."""
+    view = await in_thread(
+        accounts.create_account,
+        services(request).database,
+        data.name,
+        metadata=data.metadata,
+        key_limit=data.key_limit,
+        requests_per_minute=data.requests_per_minute,
+        tokens_per_minute=data.tokens_per_minute,
+    )
+    return json_response(account_body(view), 201)
+
+
+@get("/v1/accounts", guards=[needs_scope("accounts:read")], responses=error_responses(400, 401, 403))
+async def list_accounts(
+    request: Request_, after: UUID | None = None, limit: Annotated[int, Parameter(ge=1, le=200)] = 100
+) -> Response[AccountList]:
+    """Accounts in the order they were opened."""
+    start = None if after is None else str(after)
+    found = await in_thread(accounts.list_accounts, services(request).database, after=start, limit=limit + 1)
+    page = found[:limit]
+    more = len(found) > limit
+    cursor = page[-1].account.account_id if more else None
+    return json_response(
+        {"data": [account_body(view) for view in page], "has_more": more, "next_cursor": cursor}
+    )
+
+
+@get(
+    "/v1/accounts/{account_id:uuid}",
+    guards=[needs_scope("accounts:read")],
+    responses=error_responses(400, 401, 403, 404),
+)
+async def get_account(request: Request_, account_id: UUID) -> Response[AccountBody]:
+    """An account and its balance."""
+    view = await in_thread(accounts.get_account, services(request).database, str(account_id))
+    return json_response(account_body(view))
+
+
+@post(
+    "/v1/accounts/{account_id:uuid}/keys",
+    guards=[needs_scope("accounts:write")],
+    responses=error_responses(400, 401, 403, 404, 409, 413),
+)
+async def create_api_key(request: Request_, account_id: UUID, data: CreateApiKey) -> Response[ApiKeyBody]:
+    """Make an API key for the account; the answer is the only place that shows it."""
+    ours = services(request)
+    key, secret = await in_thread(
+        api_keys.create_api_key, ours.database, str(account_id), name=data.name, prefix=ours.api_key_prefix
+    )
+    return json_response({**_key_body(key), "key": secret}, 201)
+
+
+@get(
+    "/v1/accounts/{account_id:uuid}/keys",
+    guards=[needs_scope("accounts:read")],
+    responses=error_responses(400, 401, 403, 404),
+)
+async def list_api_keys(request: Request_, account_id: UUID) -> Response[ApiKeyList]:
+    """The account's keys, by prefix and last four characters."""
+    found = await in_thread(api_keys.list_api_keys, services(request).database, str(account_id))
+    return json_response({"data": [_key_body(key) for key in found]})
+
+
+@delete(
+    "/v1/accounts/{account_id:uuid}/keys/{key_id:uuid}",
+    guards=[needs_scope("accounts:write")],
+    status_code=200,
+    responses=error_responses(400, 401, 403, 404),
+)
+async def revoke_api_key(request: Request_, account_id: UUID, key_id: UUID) -> Response[ApiKeyBody]:
+    """Revoke a key: it is refused from now on, elsewhere within seconds."""
+    ours = services(request)
+    key = await in_thread(api_keys.revoke_api_key, ours.database, str(account_id), str(key_id))
+    ours.security.forget()
+    return json_response(_key_body(key))
+
+
+@post(
+    "/v1/accounts/{account_id:uuid}/grants",
+    guards=[needs_scope("credits:write")],
+    responses=error_responses(400, 401, 403, 404, 409, 413),
+)
+async def create_grant(
+    request: Request_,
+    account_id: UUID,
+    data: CreateGrant,
+    idempotency_header: Annotated[str | None, Parameter(header="Idempotency-Key", max_length=255)] = None,
+) -> Response[GrantBody]:
+    """Give credit, once per idempotency key: 201 where it was given now, 200 where it was before."""
+    key = data.idempotency_key or idempotency_header
+    if not key:
+        raise InvalidParameter("is missing: a repeated call must not grant twice", param="idempotency_key")
+    pico = read_amount(data.amount_usd, "amount_usd")
+    wanted = grants.Wanted(data.kind, pico, data.reason, request.auth.name, data.priority, data.expires_at)
+    grant, is_new = await in_thread(
+        grants.grant_credit, services(request).database, str(account_id), wanted, key
+    )
+    body = {
+        "id": grant.id,
+        "object": "grant",
+        "account_id": grant.account_id,
+        "kind": grant.kind,
+        "amount_usd": amount(grant.amount_pico),
+        "reason": grant.reason,
+        "priority": grant.priority,
+        "expires_at": moment(grant.expires_at),
+        "transfer_id": grant.transfer_id,
+        "balance": amount(grant.balance_after_pico),
+        "created_at": moment(grant.created_at),
+    }
+    return json_response(body, 201 if is_new else 200)
+
+
+routes = [
+    create_account,
+    list_accounts,
+    get_account,
+    create_api_key,
+    list_api_keys,
+    revoke_api_key,
+    create_grant,
+]

@@ -1,0 +1,54 @@
+"""The Litestar application: routes, errors, limits, documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from metering import __version__
+from metering.api import account, accounts, health, prices, usage_events
+from metering.api.errors import handle
+from metering.api.state import Services
+
+DOCS_PATH: Final = "/docs"
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+
+
+def create_application(
+    services: Services, *, on_shutdown: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> Litestar:
+    """The ASGI application over its services."""
+    return Litestar(
+        route_handlers=[
+            *usage_events.routes,
+            *accounts.routes,
+            *account.routes,
+            *prices.routes,
+            *health.routes,
+        ],
+        exception_handlers={Exception: handle},
+        state=State({"services": services}),
+        request_max_body_size=MAX_BODY_BYTES,
+        on_shutdown=[on_shutdown] if on_shutdown else [],
+        openapi_config=OpenAPIConfig(
+            title="Metering",
+            version=__version__,
+            description="Usage events in, exact cost out, balance down, history up.",
+            path=DOCS_PATH,
+            render_plugins=[SwaggerRenderPlugin(path="/")],
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer"),
+                    "x-api-key": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
+                }
+            ),
+            security=[{"bearer": []}, {"x-api-key": []}],
+        ),
+        logging_config=None,
+    )

@@ -1,0 +1,90 @@
+"""What the OpenAPI document says of requests that the handlers read themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+
+from metering.api.event_bodies import MAX_EVENTS, EventBody
+from metering.usage.event import SOURCES
+
+_MOMENT: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
+_LIMIT: Final = Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=200, default=100)
+_QUERY: Final = (
+    ("limit", _LIMIT, "Number of usage events to return."),
+    ("before", _MOMENT, "Return events created before this timestamp. Use `next_cursor` for pagination."),
+    ("from", _MOMENT, "Include events created at or after this timestamp."),
+    ("to", _MOMENT, "Include events created at or before this timestamp."),
+    ("source", Schema(type=OpenAPIType.STRING, enum=list(SOURCES)), "Filter events by source."),
+    ("model", Schema(type=OpenAPIType.STRING), "Filter to one model ID."),
+    ("status", Schema(type=OpenAPIType.STRING, enum=["success", "error"]), "Filter by request status."),
+)
+
+
+def _event_schema() -> Schema:
+    """The event's own JSON Schema, as msgspec checks it."""
+    (schemas,), components = msgspec.json.schema_components([EventBody], ref_template="#/$defs/{name}")
+    del schemas
+    body: dict[str, Any] = components["EventBody"]
+    properties = {name: _schema(described) for name, described in body["properties"].items()}
+    return Schema(
+        type=OpenAPIType.OBJECT,
+        properties=properties,
+        required=body["required"],
+        additional_properties=False,
+        description=body.get("description"),
+    )
+
+
+def _schema(described: dict[str, Any]) -> Schema:
+    """A piece of JSON Schema in the framework's words."""
+    words = {
+        "type": "type", "format": "format", "enum": "enum", "default": "default", "pattern": "pattern",
+        "minLength": "min_length", "maxLength": "max_length", "minimum": "minimum", "maximum": "maximum",
+        "exclusiveMaximum": "exclusive_maximum",
+    }  # fmt: skip
+    known = {words[key]: value for key, value in described.items() if key in words}
+    if "anyOf" in described:
+        known["any_of"] = [_schema(choice) for choice in described["anyOf"]]
+    if "items" in described:
+        known["items"] = _schema(described["items"])
+    return Schema(**known)
+
+
+@dataclass
+class UsageQuery(Operation):
+    """`GET /v1/account/usage`: the contract's query parameters."""
+
+    def __post_init__(self) -> None:
+        """State them."""
+        self.parameters = [
+            Parameter(name=name, param_in="query", required=False, schema=schema, description=means)
+            for name, schema, means in _QUERY
+        ]
+
+
+@dataclass
+class EventsPosted(Operation):
+    """Ingest and quote: an event, a list, or `{"events": [...]}`; lines of them; CloudEvents."""
+
+    def __post_init__(self) -> None:
+        """State the bodies."""
+        event = _event_schema()
+        events = Schema(type=OpenAPIType.ARRAY, items=event, max_items=MAX_EVENTS)
+        wrapped = Schema(type=OpenAPIType.OBJECT, properties={"events": events}, required=["events"])
+        cloud_event = Schema(type=OpenAPIType.OBJECT, description="A CloudEvents 1.0 envelope.")
+        batch = Schema(type=OpenAPIType.ARRAY, items=cloud_event)
+        text = Schema(type=OpenAPIType.STRING, description="An event a line.")
+        self.request_body = RequestBody(
+            required=True,
+            content={
+                "application/json": OpenAPIMediaType(Schema(any_of=[event, events, wrapped])),
+                "application/x-ndjson": OpenAPIMediaType(text),
+                "application/cloudevents+json": OpenAPIMediaType(cloud_event),
+                "application/cloudevents-batch+json": OpenAPIMediaType(batch),
+            },
+        )

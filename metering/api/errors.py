@@ -1,0 +1,102 @@
+"""Every failure leaves in one shape: `{"error": {"message", "type", "code", "param"}}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+from litestar import MediaType, Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_INTERNAL_SERVER_ERROR
+
+from metering import errors, telemetry
+from metering.errors import MeteringError
+
+_RETRY_SECONDS: Final = "2"
+_KEY: Final = re.compile(r"`\$\.?([^`]+)`|field `([^`]+)`")
+_LOG: Final = telemetry.log(__name__)
+
+
+class ErrorDetail(msgspec.Struct):
+    """What went wrong: `code` for programs, `message` for people, `param` the field at fault."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+
+
+class ErrorBody(msgspec.Struct):
+    """The envelope of every error."""
+
+    error: ErrorDetail
+
+
+def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """The documented errors of a route; every route can be answered 500 and 503."""
+    return {
+        status: ResponseSpec(ErrorBody, generate_examples=False, description="An error")
+        for status in (*statuses, 500, 503)
+    }
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """An exception as an answer; only our own messages are shown, all others are logged instead."""
+    known = error if isinstance(error, MeteringError) else _translate(error)
+    if known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
+        _LOG.error("request failed", path=request.url.path, method=request.method, exc_info=error)
+    headers = {}
+    if isinstance(known, errors.Unavailable | errors.RateLimitExceeded):
+        headers["Retry-After"] = _RETRY_SECONDS
+    if known.http_status == errors.InvalidApiKey.http_status:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowedException) and error.headers:
+        headers |= error.headers
+    return Response(
+        msgspec.json.encode(ErrorBody(detail(known))),
+        status_code=known.http_status,
+        media_type=MediaType.JSON,
+        headers=headers,
+    )
+
+
+def detail(error: MeteringError) -> ErrorDetail:
+    """The envelope's content; an error that is ours says nothing of its cause."""
+    if error.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
+        shown = (
+            error.message if isinstance(error, errors.Unavailable) else "Something went wrong on our side."
+        )
+        return ErrorDetail(shown, "api_error", error.code, None)
+    return ErrorDetail(error.message, "invalid_request_error", error.code, error.param)
+
+
+def _translate(error: Exception) -> MeteringError:
+    """The framework's own exceptions in our words."""
+    if isinstance(error, NotFoundException):
+        return errors.NotFound("There is nothing at this address.")
+    if isinstance(error, MethodNotAllowedException):
+        return errors.MethodNotAllowed("This address does not know that method.")
+    if isinstance(error, ValidationException):
+        return _invalid(error)
+    if isinstance(error, HTTPException) and error.status_code == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
+        return errors.PayloadTooLarge("A call takes up to 16 MiB.")
+    if isinstance(error, HTTPException) and error.status_code < HTTP_500_INTERNAL_SERVER_ERROR:
+        return errors.InvalidParameter("The request could not be read.", param="body")
+    return MeteringError("internal error")
+
+
+def _invalid(error: ValidationException) -> errors.InvalidParameter:
+    """The field that a framework's validation complains of."""
+    extra: list[Any] = error.extra if isinstance(error.extra, list) else []
+    first = extra[0] if extra and isinstance(extra[0], dict) else {}
+    message = str(first.get("message") or error.detail)
+    match = _KEY.search(message)
+    named = match[1] or match[2] if match else None
+    return errors.InvalidParameter(message, param=named or first.get("key") or "body")

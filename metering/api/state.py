@@ -1,0 +1,43 @@
+"""What the handlers work with; the composition root fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import anyio.to_thread
+from litestar import Request
+
+from metering.api.security import Security
+from metering.pricing.book import PriceBook
+from metering.services.group_commit import GroupCommit
+from metering.services.ingest import Ingest, Outcome, Prepared, Refused
+from metering.storage.database import Database
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The process's one set of everything."""
+
+    database: Database
+    book: PriceBook
+    ingest: Ingest
+    commits: GroupCommit[Prepared | Refused, Outcome]
+    security: Security
+    api_key_prefix: str
+
+
+def services(request: Request[Any, Any, Any]) -> Services:
+    """The application's services."""
+    found: Services = request.app.state.services
+    return found
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a use case, which is synchronous, without holding up other requests."""
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))

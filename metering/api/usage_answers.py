@@ -1,0 +1,55 @@
+"""The answers of ingest and quote: one result for each event, in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from metering.api.event_bodies import Received, Rejection
+from metering.errors import MeteringError
+from metering.money import to_number
+from metering.services.ingest import Outcome, Recorded, Refused
+
+_JSON: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def results_json(received: Iterable[Received], outcomes: Iterable[Outcome]) -> bytes:
+    """`{"results": [...]}`; `outcomes` are those of the events that could be read, in their order."""
+    answers = iter(outcomes)
+    results = []
+    for one in received:
+        if isinstance(one.event, Rejection):
+            results.append(_refused(one.id, "rejected", one.event.error))
+            continue
+        outcome = next(answers)
+        if isinstance(outcome, Refused):
+            results.append(_refused(one.id, outcome.status, outcome.error))
+        else:
+            results.append(_recorded(one, one.event.id, outcome))
+    return f'{{"results":[{",".join(results)}]}}'.encode()
+
+
+def _recorded(one: Received, event_id: str, outcome: Recorded) -> str:
+    head = f'{{"id":{json.dumps(one.id)},"status":"{outcome.status}"'
+    if event_id != one.id:
+        head += f',"event_id":{json.dumps(event_id)}'
+    if outcome.unpriced is not None:
+        unpriced = _JSON.encode(outcome.unpriced).decode()
+        return f'{head},"unpriced":{unpriced},"usage":{outcome.usage},"balance":{to_number(outcome.balance_pico)}}}'
+    return (
+        f'{head},"cost_usd":{to_number(outcome.cost_pico or 0)},"line_items":{outcome.line_items},'
+        f'"usage":{outcome.usage},"balance":{to_number(outcome.balance_pico)}}}'
+    )
+
+
+def _refused(event_id: str | None, status: str, error: MeteringError) -> str:
+    body = {
+        "message": error.message,
+        "type": "invalid_request_error",
+        "code": error.code,
+        "param": error.param,
+    }
+    return json.dumps({"id": event_id, "status": status, "error": body}, ensure_ascii=False)

@@ -1,0 +1,146 @@
+"""The answer of `GET /v1/account/usage`, field by field as the contract has it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any, Final
+
+from metering.api.encoding import amount, moment
+from metering.money import divide_half_even
+from metering.services.history import AccountUsage
+from metering.services.stamping import NOT_SHOWN
+from metering.usage.history import Cursor, Filters, RecordedEvent
+from metering.usage.meters import TOOLS
+
+CURRENCY: Final = "USD"
+SEQUENCE_DIGITS: Final = 12
+# IP addresses, user agents and our own cost are never shown, whatever a gateway puts into metadata.
+_PRIVATE: Final = re.compile(
+    r"(.*_)?(ip|ips|ip_addr|ip_address|remote_addr|remote_address|forwarded_for|user_agent|useragent|ua)"
+    r"|(upstream|provider|internal|our|wholesale)_(.*_)?(cost|price|margin)(_.*)?|cost_internals?|margin(_.*)?"
+)
+
+
+def render(usage: AccountUsage, filters: Filters) -> dict[str, object]:
+    """The whole answer, ready to encode."""
+    spend = usage.spend
+    gpu_cloud, hosted_agents = spend.get("gpu_cloud", 0), spend.get("hosted_agents", 0)
+    model = spend.get("api", 0) + spend.get("playground", 0)
+    return {
+        "object": "account_usage",
+        "balance": {
+            "amount": amount(usage.balance.posted_pico),
+            "currency": CURRENCY,
+            "auto_topup_enabled": False,
+            "auto_topup_threshold": None,
+            "auto_topup_amount": None,
+            "updated_at": moment(usage.balance.updated_at),
+        },
+        "summary": _summary(usage.events),
+        "spend": {
+            "currency": CURRENCY,
+            "total": amount(model + gpu_cloud + hosted_agents),
+            "model": amount(model),
+            "gpu_cloud": amount(gpu_cloud),
+            "hosted_agents": amount(hosted_agents),
+            "from": moment(filters.since),
+            "to": moment(filters.until),
+        },
+        "data": [_event(event) for event in usage.events],
+        "has_more": usage.next_cursor is not None,
+        "next_cursor": None if usage.next_cursor is None else cursor_text(usage.next_cursor),
+    }
+
+
+def cursor_text(cursor: Cursor) -> str:
+    """A cursor that is a date-time too: the sequence stands behind the microseconds, as digits of the second."""
+    at = cursor.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return f"{at}{cursor.sequence:0{SEQUENCE_DIGITS}d}Z"
+
+
+def _summary(events: Sequence[RecordedEvent]) -> dict[str, object]:
+    latencies = [event.latency_ms for event in events if event.latency_ms is not None]
+    return {
+        "requests": len(events),
+        "total_cost": amount(sum(event.cost_pico or 0 for event in events)),
+        "total_tokens": sum(event.total_tokens for event in events),
+        "input_tokens": sum(event.input_tokens for event in events),
+        "output_tokens": sum(event.output_tokens for event in events),
+        "cache_read_tokens": sum(event.cache_read_tokens for event in events),
+        "cache_write_tokens": sum(event.cache_write_tokens for event in events),
+        "errors": sum(event.status == "error" for event in events),
+        "avg_latency_ms": divide_half_even(sum(latencies), len(latencies)) if latencies else None,
+    }
+
+
+def _event(event: RecordedEvent) -> dict[str, object]:
+    return {
+        "id": event.id,
+        "object": "usage_event",
+        "created_at": moment(event.created_at),
+        "source": event.source,
+        "model": event.model,
+        "endpoint": event.endpoint,
+        "status": event.status,
+        "status_code": event.status_code,
+        "error": event.error,
+        "request_id": event.request_id,
+        "latency_ms": event.latency_ms,
+        "tokens": {
+            "input": event.input_tokens,
+            "output": event.output_tokens,
+            "cache_read": event.cache_read_tokens,
+            "cache_write": event.cache_write_tokens,
+            "total": event.total_tokens,
+        },
+        "cost": {"amount": amount(event.cost_pico or 0), "currency": CURRENCY},
+        "output_urls": event.output_urls,
+        "metadata": _metadata(event),
+    }
+
+
+def _metadata(event: RecordedEvent) -> dict[str, object]:
+    """What the gateway sent, without what is private, and what explains the cost."""
+    shown: dict[str, object] = dict(_public(event.metadata or {}))
+    worker_usage = {name: value for name, value in _public(event.usage).items() if name not in NOT_SHOWN}
+    cost = None if event.cost_pico is None else amount(event.cost_pico)
+    shown["worker_usage"] = worker_usage | {"cost_usd": cost, "pricing_tier_label": event.pricing_tier_label}
+    items = event.line_items or []
+    shown["tool_breakdown"] = [
+        {
+            "tool": item["meter"].removeprefix(TOOLS),
+            "invocations": item["quantity"],
+            "unit_cost_usd": item["rate"],
+            "cost_usd": item["amount"],
+        }
+        for item in items
+        if item["meter"].startswith(TOOLS)
+    ]
+    shown["line_items"] = items
+    return shown
+
+
+def _public(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """The document without private keys and addresses, at any depth."""
+    if isinstance(value, Mapping):
+        return {
+            key: _public(inner)
+            for key, inner in value.items()
+            if not _PRIVATE.fullmatch(key.lower().replace("-", "_")) and not _is_address(inner)
+        }
+    if isinstance(value, list):
+        return [_public(inner) for inner in value if not _is_address(inner)]
+    return value
+
+
+def _is_address(value: object) -> bool:
+    if not isinstance(value, str) or not (value.count(".") == 3 or ":" in value):
+        return False
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True

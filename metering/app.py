@@ -1,0 +1,86 @@
+"""The composition root: the one file that knows every room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio.to_thread
+from litestar import Litestar
+
+from metering import clock
+from metering.api.application import create_application
+from metering.api.security import Security
+from metering.api.state import Services
+from metering.config import Settings
+from metering.pricing.book import PriceBook
+from metering.pricing.loader import load
+from metering.rating.engine import Rater
+from metering.services.group_commit import GroupCommit
+from metering.services.ingest import Ingest
+from metering.services.price_books import keep_price_book
+from metering.storage.database import Database
+from metering.storage.embedded import EmbeddedServer
+
+
+def _silent(_text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The database this process works on; `owner_url` is its owner's, which may migrate it."""
+
+    database: Database
+    owner_url: str
+
+    @classmethod
+    def open(cls, settings: Settings, say: Callable[[str], None] = _silent) -> Storage:
+        """The configured database, or the embedded one of the home directory, started if need be.
+
+        An embedded server is left when the process ends, and stopped by the last process that leaves.
+        """
+        if settings.database_url is not None:
+            return cls(Database(settings.database_url), settings.database_url)
+        server = EmbeddedServer(settings.home, say)
+        url = server.ensure()
+        return cls(Database(url, reconnect=server.ensure), url)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything that a running service needs."""
+
+    database: Database
+    services: Services
+
+    def close(self) -> None:
+        """Record what was accepted, then let go of the database."""
+        self.services.commits.close()
+        self.database.close()
+
+
+def load_price_book(settings: Settings) -> PriceBook:
+    """The configured price book; raises `PriceBookError`."""
+    return load(settings.price_book)
+
+
+def build(settings: Settings, database: Database, book: PriceBook | None = None) -> App:
+    """The service's parts; raises `ConfigurationError` unless the schema is at its head."""
+    database.require_head()
+    book = load_price_book(settings) if book is None else book
+    keep_price_book(database, book, clock.now())
+    ages = {"max_age": settings.max_event_age, "max_future": settings.max_event_future}
+    ingest = Ingest(database, Rater(book), **ages)
+    commits = GroupCommit(ingest.record, max_waiting=settings.max_waiting_events)
+    security = Security(database)
+    return App(database, Services(database, book, ingest, commits, security, settings.api_key_prefix))
+
+
+def create_asgi(app: App) -> Litestar:
+    """The HTTP application over them; its end waits for what was accepted."""
+
+    async def stop() -> None:
+        await anyio.to_thread.run_sync(app.services.commits.close)
+
+    return create_application(app.services, on_shutdown=stop)

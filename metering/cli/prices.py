@@ -1,0 +1,185 @@
+"""`metering prices`: check, list and show the price book, rate usage by it, explain what an event cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from metering import clock
+from metering.cli.errors import explained
+from metering.config import Settings
+from metering.errors import InvalidUsage
+from metering.money import to_text
+from metering.pricing import listing, schema
+from metering.pricing.book import PriceBook
+from metering.pricing.loader import load
+from metering.rating.engine import Rater
+from metering.rating.rating import Rating, Unpriced
+
+_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+_RESULT_KEYS: Final = frozenset(
+    {
+        "cost_usd",
+        "line_items",
+        "pricing_tier_label",
+        "tool_breakdown",
+        "unbilled",
+        "error",
+        "reason",
+        "meter",
+        "field",
+        "message",
+    }
+)
+
+
+@click.group()
+@click.option(
+    "--book",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Directory of the price book; the configured one unless given.",
+)
+@click.pass_context
+def prices(context: click.Context, book: Path | None) -> None:
+    """The price book: check it, list it, rate usage by it."""
+    context.obj = book
+
+
+def _book(context: click.Context) -> PriceBook:
+    with explained():
+        return load(context.obj or Settings.from_environment().price_book)
+
+
+@prices.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.pass_context
+def check(context: click.Context, *, as_json: bool) -> None:
+    """Compile the price book and report every problem: file, model, charge, reason."""
+    book = _book(context)
+    charges = sum(len(card.charges) for model in book.models.values() for card in model.cards)
+    if as_json:
+        click.echo(json.dumps({"models": len(book.models), "charges": charges, "digest": book.digest.hex()}))
+    else:
+        click.echo(f"{len(book.models)} models, {charges} charges, no problems; digest {book.digest.hex()}")
+
+
+@prices.command("list")
+@click.option("--json", "as_json", is_flag=True, help="The public price list as JSON.")
+@click.pass_context
+def list_models(context: click.Context, *, as_json: bool) -> None:
+    """Every model with its prices."""
+    book = _book(context)
+    now = clock.now()
+    if as_json:
+        entries = [listing.public_entry(model, model.card_at(now)) for model in book.models.values()]
+        click.echo(json.dumps(entries, ensure_ascii=False, indent=2))
+        return
+    table = Table("model", "provider", "charge", "spec", "rate", "list rate", box=None, header_style="bold")
+    for model in book.models.values():
+        name, provider = model.id, model.provider
+        for row in model.card_at(now).rows:
+            table.add_row(name, provider, row.charge, row.spec, row.rate, row.list_rate or "")
+            name = provider = ""
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@prices.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="The model's entry of the public price list.")
+@click.pass_context
+def show(context: click.Context, model: str, *, as_json: bool) -> None:
+    """One MODEL's facts and prices."""
+    book = _book(context)
+    known = book.models.get(model)
+    if known is None:
+        near = [name for name in book.models if model.lower() in name]
+        raise click.ClickException(
+            f"no model {model!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+        )
+    entry = listing.public_entry(known, known.card_at(clock.now()))
+    if as_json:
+        click.echo(json.dumps(entry, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"{known.id}: {known.name} by {known.provider} ({known.file})")
+    table = Table("charge", "spec", "rate", "list rate", box=None, header_style="bold")
+    for row in known.card_at(clock.now()).rows:
+        table.add_row(row.charge, row.spec, row.rate, row.list_rate or "")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@prices.command("schema")
+def show_schema() -> None:
+    """The JSON Schema of the price book's files, as `pricing_rules/schema.json` holds it."""
+    click.echo(json.dumps(schema.json_schema(), indent=2, ensure_ascii=False))
+
+
+@prices.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@click.pass_context
+def rate(context: click.Context, file: IO[bytes]) -> None:
+    """Price JSON lines from FILE, or standard input: {"model", "usage", "endpoint"?, "created_at"?, "status"?}.
+
+    Writes each line back with cost_usd, line_items and pricing_tier_label, or with error "unpriced" and
+    the reason, or with error "invalid_usage" and the field. A bad line stops nothing.
+    """
+    rater = Rater(_book(context))
+    for line in file:
+        if line.strip():
+            sys.stdout.buffer.write(_rated_line(rater, line) + b"\n")
+            sys.stdout.buffer.flush()
+
+
+def _rated_line(rater: Rater, line: bytes) -> bytes:
+    try:
+        given = _DECODER.decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _ENCODER.encode({"error": "invalid_json", "message": str(error)})
+    if not isinstance(given, dict):
+        return _ENCODER.encode({"error": "invalid_json", "message": "a line must be a JSON object"})
+    echoed = {name: value for name, value in given.items() if name not in _RESULT_KEYS}
+    try:
+        return _ENCODER.encode(echoed | dict(_rate(rater, given)))
+    except InvalidUsage as error:
+        return _ENCODER.encode(
+            echoed | {"error": "invalid_usage", "field": error.param, "message": error.message}
+        )
+
+
+def _rate(rater: Rater, given: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    model, usage = given.get("model"), given.get("usage", {})
+    if not isinstance(model, str):
+        raise InvalidUsage("must be the model's id", param="model")
+    if not isinstance(usage, dict):
+        raise InvalidUsage("must be an object", param="usage")
+    created_at = schema.parse_date(given["created_at"]) if "created_at" in given else clock.now()
+    if created_at is None:
+        raise InvalidUsage("must be a date, or a time with its zone", param="created_at")
+    yield from _result(rater.rate(model, usage, created_at, failed=given.get("status") == "error"))
+
+
+def _result(rating: Rating | Unpriced) -> Iterator[tuple[str, object]]:
+    if isinstance(rating, Unpriced):
+        yield from (("error", "unpriced"), ("meter", rating.meter), ("reason", rating.reason))
+    else:
+        yield "cost_usd", to_text(rating.cost_pico)
+        items = ",".join(item.as_json() for item in rating.line_items)
+        yield "line_items", msgspec.Raw(f"[{items}]".encode())
+        yield "pricing_tier_label", rating.pricing_tier_label
+        if breakdown := rating.tool_breakdown():
+            names = ("tool", "invocations", "unit_cost_usd")
+            yield (
+                "tool_breakdown",
+                [dict(zip(names, tool, strict=False)) | {"cost_usd": to_text(tool[3])} for tool in breakdown],
+            )
+    if rating.unbilled:
+        yield "unbilled", rating.unbilled

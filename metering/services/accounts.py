@@ -1,0 +1,65 @@
+"""Accounts: open, read and list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from metering import clock, ids
+from metering.ledger.balance import Balance
+from metering.services.texts import checked
+from metering.storage import accounts, balances
+from metering.storage.accounts import Account
+from metering.storage.database import Database, driver
+
+# The billing rules' defaults ("Access"); each is adjustable per account.
+KEY_LIMIT: Final = 50
+REQUESTS_PER_MINUTE: Final = 50
+TOKENS_PER_MINUTE: Final = 2_000_000
+
+
+class AccountView(NamedTuple):
+    """An account and its balance, read in the same moment."""
+
+    account: Account
+    balance: Balance
+
+
+def create_account(
+    database: Database,
+    name: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    key_limit: int = KEY_LIMIT,
+    requests_per_minute: int = REQUESTS_PER_MINUTE,
+    tokens_per_minute: int = TOKENS_PER_MINUTE,
+) -> AccountView:
+    """A new account with a balance of zero; raises `InvalidParameter`."""
+    account = Account(
+        str(ids.new_id()),
+        checked(name, "name"),
+        metadata,
+        key_limit,
+        requests_per_minute,
+        tokens_per_minute,
+        clock.now(),
+    )
+    with database.transaction() as connection:
+        accounts.insert_account(connection, account)
+        balances.open_account(driver(connection), account.account_id)
+    return AccountView(account, Balance(0, 0, None))
+
+
+def get_account(database: Database, account_id: str) -> AccountView:
+    """The account and its balance; raises `AccountNotFound`."""
+    with database.snapshot() as connection:
+        account = accounts.get_account(connection, account_id)
+        return AccountView(account, balances.find_many(driver(connection), [account_id])[account_id])
+
+
+def list_accounts(database: Database, *, after: str | None = None, limit: int) -> list[AccountView]:
+    """Up to `limit` accounts in the order they were opened, those after the id `after`."""
+    with database.snapshot() as connection:
+        found = accounts.list_accounts(connection, after=after, limit=limit)
+        known = balances.find_many(driver(connection), [account.account_id for account in found])
+    return [AccountView(account, known[account.account_id]) for account in found]

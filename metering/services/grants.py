@@ -1,0 +1,96 @@
+"""Credit by hand: paid outside the card processor, or given away."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from metering import clock, ids
+from metering.errors import AccountNotFound, IdempotencyConflict, InvalidParameter
+from metering.ledger.grants import DEFAULT_PRIORITY, MAX_GRANT_PICO, GrantKind
+from metering.ledger.posting_rules import post_grant
+from metering.money import to_number
+from metering.services.texts import checked
+from metering.storage import balances, grants, transfers
+from metering.storage.database import Database, driver
+from metering.storage.grants import Grant
+
+
+class Wanted(NamedTuple):
+    """The grant that is asked for; `actor` is who asks."""
+
+    kind: GrantKind
+    amount_pico: int
+    reason: str
+    actor: str
+    priority: int = DEFAULT_PRIORITY
+    expires_at: datetime | None = None
+
+    def digest(self) -> bytes:
+        """SHA-256 of what is asked for, whoever asks: the same key with another digest is a conflict."""
+        expires = "" if self.expires_at is None else self.expires_at.astimezone(UTC).isoformat()
+        # The reason comes last: it is the only free text, so that no two grants read the same.
+        text = "\n".join([self.kind, str(self.amount_pico), str(self.priority), expires, self.reason])
+        return hashlib.sha256(text.encode()).digest()
+
+
+def grant_credit(
+    database: Database, account_id: str, wanted: Wanted, idempotency_key: str
+) -> tuple[Grant, bool]:
+    """Give the account credit, once per idempotency key: the grant, and whether it is new.
+
+    The same again gets the first grant. Raises `AccountNotFound`, `IdempotencyConflict` where the key
+    stands for another grant, and `InvalidParameter`.
+    """
+    _check(wanted)
+    key, now = checked(idempotency_key, "idempotency_key"), clock.now()
+    with database.transaction() as connection:
+        # The lock orders an account's grants: of two with the same key the second finds the first.
+        locked = balances.lock_many(driver(connection), [account_id])
+        if not locked:
+            raise AccountNotFound("There is no such account.", param="account_id")
+        first = grants.find_by_idempotency_key(connection, account_id, key)
+        if first is not None:
+            return _again(first, wanted), False
+        if wanted.expires_at is not None and wanted.expires_at <= now:
+            raise InvalidParameter("must be in the future", param="expires_at")
+        _, posted_pico, event_count = locked[0]
+        grant = Grant(
+            id=str(ids.new_id()),
+            account_id=account_id,
+            transfer_id=str(ids.new_id()),
+            idempotency_key=key,
+            body_digest=wanted.digest(),
+            balance_after_pico=posted_pico + wanted.amount_pico,
+            created_at=now,
+            **wanted._asdict(),
+        )
+        transfer = post_grant(
+            grant.transfer_id,
+            account_id,
+            wanted.kind,
+            wanted.amount_pico,
+            now,
+            reason=wanted.reason,
+            actor=wanted.actor,
+        )
+        transfers.append(driver(connection), [transfer], now)
+        balances.move_many(driver(connection), [(account_id, grant.balance_after_pico, event_count)], now)
+        grants.insert_grant(connection, grant)
+    return grant, True
+
+
+def _check(wanted: Wanted) -> None:
+    checked(wanted.reason, "reason", most=2_000)
+    if not 0 < wanted.amount_pico <= MAX_GRANT_PICO:
+        most = to_number(MAX_GRANT_PICO)
+        raise InvalidParameter(f"must be more than zero and at most {most}", param="amount_usd")
+
+
+def _again(first: Grant, wanted: Wanted) -> Grant:
+    if first.body_digest != wanted.digest():
+        raise IdempotencyConflict(
+            "This idempotency key was used for another grant; nothing was done.", param="idempotency_key"
+        )
+    return first

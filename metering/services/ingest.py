@@ -1,0 +1,282 @@
+"""Usage ingest: rate events, record them once, take their cost from the balance, answer.
+
+The batch is the unit. `Ingest.prepare` does all that needs no database; `Ingest.record` is the
+transaction of the architecture's request path, under the locks of the accounts it touches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from metering import clock, ids, telemetry
+from metering.errors import AccountNotFound, InvalidParameter, InvalidUsage, MeteringError
+from metering.ledger.chart import LedgerAccount
+from metering.ledger.posting_rules import post_usage, revenue_of
+from metering.ledger.transfers import Transfer
+from metering.rating.engine import Rater
+from metering.rating.rating import Rating, Unpriced
+from metering.services.stamping import stamp
+from metering.storage import balances, copying, transfers, usage_events, usage_rollups
+from metering.storage.database import Database, driver
+from metering.storage.usage_events import Documents, StoredEvent
+from metering.storage.usage_rollups import Rollup, RollupKey
+from metering.usage.event import UsageEvent
+from metering.usage.normalize import TokenCounts, count_tokens
+
+_JSON: Final = msgspec.json.Encoder(decimal_format="number")
+_HOUR: Final = {"minute": 0, "second": 0, "microsecond": 0}
+
+
+class Recorded(NamedTuple):
+    """An event that is kept: accepted, duplicate or unpriced, with the figures of its first answer.
+
+    `line_items` and `usage` (stamped) are encoded JSON; `cost_pico` is None and `unpriced` has meter and
+    reason where there is no price; `balance_pico` is the account's posted balance after the event.
+    """
+
+    status: str
+    cost_pico: int | None
+    line_items: str | None
+    usage: str
+    unpriced: Mapping[str, Any] | None
+    balance_pico: int
+
+
+class Refused(NamedTuple):
+    """An event that is not kept: rejected, or in conflict with one of the same id."""
+
+    status: str
+    error: MeteringError
+
+
+Outcome: TypeAlias = Recorded | Refused
+
+
+class Prepared(NamedTuple):
+    """An event, rated and encoded, as far as that goes without its account."""
+
+    event: UsageEvent
+    cost_pico: int | None
+    tokens: TokenCounts
+    line_items: str | None
+    stamped: str
+    unpriced: Mapping[str, Any] | None
+    row: str
+
+
+@dataclass(slots=True)
+class _Account:
+    """A locked account while its events are posted."""
+
+    posted_pico: int
+    event_count: int
+    costs: dict[LedgerAccount, tuple[str, int]] = field(default_factory=dict)
+
+
+class Ingest:
+    """The use case, with the price book and the policy's limits."""
+
+    def __init__(
+        self, database: Database, rater: Rater, *, max_age: timedelta, max_future: timedelta
+    ) -> None:
+        self._database = database
+        self._rater = rater
+        self._max_age = max_age
+        self._max_future = max_future
+        self._book_digest = copying.binary(rater.book.digest)
+
+    def prepare(self, event: UsageEvent, now: datetime) -> Prepared | Refused:
+        """Rate and encode one event; refused where its usage is bad or its time is in the future."""
+        if event.created_at > now + self._max_future:
+            limit = int(self._max_future.total_seconds())
+            message = f"must not be more than {limit} seconds in the future"
+            return Refused("rejected", InvalidParameter(message, param="created_at"))
+        try:
+            rating = self._rater.rate(
+                event.model, event.usage, event.created_at, failed=event.status == "error"
+            )
+        except InvalidUsage as error:
+            return Refused("rejected", InvalidParameter(error.message, param=f"usage.{error.param}"))
+        return self._encode(event, rating)
+
+    def _encode(self, event: UsageEvent, rating: Rating | Unpriced) -> Prepared:
+        tokens = count_tokens(rating.quantities)
+        usage = _JSON.encode(event.usage).decode()
+        label = cost = line_items = unpriced = None
+        if isinstance(rating, Rating):
+            cost, label = rating.cost_pico, rating.pricing_tier_label
+            line_items = f"[{','.join([item.as_json() for item in rating.line_items])}]"
+        else:
+            unpriced = {"meter": rating.meter, "reason": rating.reason}
+        documents = Documents(
+            usage,
+            _JSON.encode(event.output_urls).decode() if event.output_urls else "[]",
+            None if event.metadata is None else _JSON.encode(event.metadata).decode(),
+            line_items,
+            None if unpriced is None else _JSON.encode(unpriced).decode(),
+            _JSON.encode(rating.unbilled).decode() if rating.unbilled else None,
+        )
+        row = usage_events.encode(event, documents, tokens, cost, label, self._book_digest)
+        return Prepared(
+            event, cost, tokens, line_items, stamp(usage, event.usage, cost, label), unpriced, row
+        )
+
+    def quote(self, prepared: Sequence[Prepared | Refused]) -> list[Outcome]:
+        """What `record` would answer, without effect; the balance is as if each event stood alone."""
+        with self._database.snapshot() as connection:
+            known = balances.find_many(driver(connection), {p.event.account_id for p in _kept(prepared)})
+        outcomes: list[Outcome] = []
+        for one in prepared:
+            if isinstance(one, Refused):
+                outcomes.append(one)
+            elif one.event.account_id not in known:
+                outcomes.append(_unknown_account(one.event))
+            else:
+                outcomes.append(
+                    _recorded(one, known[one.event.account_id].posted_pico - (one.cost_pico or 0))
+                )
+        return outcomes
+
+    def record(self, prepared: Sequence[Prepared | Refused]) -> list[Outcome]:
+        """Record each event once and post its cost, all in one transaction; outcomes in order.
+
+        A known id with the same body is a duplicate and answers as the first time; with another body it
+        is a conflict and changes nothing. Returns after COMMIT; raises if that failed.
+        """
+        kept = _kept(prepared)
+        started, now = time.perf_counter(), clock.now()
+        posting = _Posting(now, oldest=now - self._max_age)
+        with self._database.transaction() as connection:
+            raw = driver(connection)
+            posting.accounts = {
+                account: _Account(posted, count)
+                for account, posted, count in balances.lock_many(
+                    raw, sorted({p.event.account_id for p in kept})
+                )
+            }
+            posting.known = usage_events.find_many(raw, ((p.event.account_id, p.event.id) for p in kept))
+            outcomes = [one if isinstance(one, Refused) else posting.post(one) for one in prepared]
+            usage_events.append(raw, posting.rows)
+            transfers.append(raw, posting.transfers(), now)
+            balances.move_many(raw, posting.movements(), now)
+            usage_rollups.add(raw, posting.rollups)
+        _count(outcomes, time.perf_counter() - started)
+        return outcomes
+
+
+class _Posting:
+    """What one transaction posts, account by account, under their locks."""
+
+    def __init__(self, now: datetime, *, oldest: datetime) -> None:
+        self.now = now
+        self.oldest = oldest
+        self.accounts: dict[str, _Account] = {}
+        self.known: dict[tuple[str, str], StoredEvent] = {}
+        self.rows: list[str] = []
+        self.rollups: dict[RollupKey, Rollup] = {}
+        self._in_batch: dict[tuple[str, str], tuple[bytes, Recorded]] = {}
+
+    def post(self, one: Prepared) -> Outcome:
+        event = one.event
+        key = (event.account_id, event.id)
+        account = self.accounts.get(event.account_id)
+        if account is None:
+            return _unknown_account(event)
+        if key in self.known:
+            stored = self.known[key]
+            return _again(event, stored.body_digest, _from_stored(stored))
+        if key in self._in_batch:
+            return _again(event, *self._in_batch[key])
+        if event.created_at < self.oldest:
+            days = (self.now - self.oldest).days
+            return Refused(
+                "rejected", InvalidParameter(f"must not be older than {days} days", param="created_at")
+            )
+        transfer_id = self._charge(account, one)
+        row = usage_events.complete(one.row, account.event_count, self.now, transfer_id, account.posted_pico)
+        self.rows.append(row)
+        self._roll_up(one)
+        recorded = _recorded(one, account.posted_pico)
+        self._in_batch[key] = (event.body_digest, recorded)
+        return recorded
+
+    def _charge(self, account: _Account, one: Prepared) -> str | None:
+        """Take the cost from the account; the id of the transfer that will carry it, if there is any."""
+        account.event_count += 1
+        if not one.cost_pico:
+            return None
+        account.posted_pico -= one.cost_pico
+        revenue = revenue_of(one.event.source)
+        transfer_id, sum_pico = account.costs.get(revenue) or (str(ids.new_id()), 0)
+        account.costs[revenue] = (transfer_id, sum_pico + one.cost_pico)
+        return transfer_id
+
+    def _roll_up(self, one: Prepared) -> None:
+        event = one.event
+        hour = event.created_at.astimezone(UTC).replace(**_HOUR)  # type: ignore[arg-type]
+        rollup = self.rollups.setdefault((event.account_id, hour, event.model, event.source), Rollup())
+        rollup.events += 1
+        rollup.errors += event.status == "error"
+        rollup.unpriced += one.cost_pico is None
+        rollup.cost_pico += one.cost_pico or 0
+        rollup.input_tokens += one.tokens.input
+        rollup.output_tokens += one.tokens.output
+        rollup.cache_read_tokens += one.tokens.cache_read
+        rollup.cache_write_tokens += one.tokens.cache_write
+
+    def transfers(self) -> list[Transfer]:
+        """One transfer for each account and kind of revenue that was charged."""
+        return [
+            post_usage(transfer_id, account_id, revenue, amount_pico, self.now)
+            for account_id, account in self.accounts.items()
+            for revenue, (transfer_id, amount_pico) in account.costs.items()
+        ]
+
+    def movements(self) -> list[tuple[str, int, int]]:
+        """(account_id, posted balance, event count) of each account, as they are now."""
+        return [(name, account.posted_pico, account.event_count) for name, account in self.accounts.items()]
+
+
+def _kept(prepared: Iterable[Prepared | Refused]) -> list[Prepared]:
+    return [one for one in prepared if isinstance(one, Prepared)]
+
+
+def _unknown_account(event: UsageEvent) -> Refused:
+    return Refused(
+        "rejected", AccountNotFound(f"There is no account {event.account_id}.", param="account_id")
+    )
+
+
+def _recorded(one: Prepared, balance_pico: int) -> Recorded:
+    status = "accepted" if one.unpriced is None else "unpriced"
+    return Recorded(status, one.cost_pico, one.line_items, one.stamped, one.unpriced, balance_pico)
+
+
+def _from_stored(stored: StoredEvent) -> Recorded:
+    usage = msgspec.json.decode(stored.usage)
+    stamped = stamp(stored.usage, usage, stored.cost_pico, stored.pricing_tier_label)
+    return Recorded(
+        "duplicate", stored.cost_pico, stored.line_items, stamped, stored.unpriced, stored.balance_after_pico
+    )
+
+
+def _again(event: UsageEvent, first_digest: bytes, first: Recorded) -> Outcome:
+    if first_digest != event.body_digest:
+        return Refused(
+            "conflict", InvalidParameter("this id was used for an event with another body", param="id")
+        )
+    return first._replace(status="duplicate")
+
+
+def _count(outcomes: Sequence[Outcome], seconds: float) -> None:
+    telemetry.COMMIT_SECONDS.observe(seconds)
+    telemetry.GROUP_EVENTS.observe(len(outcomes))
+    for status, number in Counter(outcome.status for outcome in outcomes).items():
+        telemetry.EVENTS_TOTAL.labels(status).inc(number)

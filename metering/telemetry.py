@@ -1,0 +1,98 @@
+"""What the service tells its operator: metrics, and logs without secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+# One cause, one place: a metric is made here and counted where the thing happens.
+EVENTS_TOTAL: Final = Counter(
+    "metering_events_total",
+    "Usage events by outcome: accepted, duplicate, conflict, unpriced, rejected.",
+    ["outcome"],
+)
+UNBILLED_EVENTS_TOTAL: Final = Counter(
+    "metering_unbilled_events_total", "Accepted events with a number in their usage that no charge names."
+)
+INGEST_SECONDS: Final = Histogram(
+    "metering_ingest_seconds",
+    "From an ingest call's arrival to its answer.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+BATCH_EVENTS: Final = Histogram(
+    "metering_batch_events", "Events in one ingest call.", buckets=(1, 10, 100, 1_000, 10_000)
+)
+GROUP_EVENTS: Final = Histogram(
+    "metering_group_commit_events",
+    "Events recorded in one transaction.",
+    buckets=(1, 4, 16, 64, 256, 1_024, 4_096, 16_384),
+)
+COMMIT_SECONDS: Final = Histogram(
+    "metering_commit_seconds",
+    "One recording transaction, COMMIT included.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+BREACHES: Final = Gauge("metering_ledger_breaches", "Laws of the books found broken by the last check.")
+UNPRICED_EVENTS: Final = Gauge("metering_unpriced_events", "Recorded events that have no price yet.")
+
+for _outcome in ("accepted", "duplicate", "conflict", "unpriced", "rejected"):
+    EVENTS_TOTAL.labels(_outcome)
+
+_SECRET_NAMES: Final = frozenset(
+    {"authorization", "x-api-key", "x_api_key", "token", "api_key", "secret", "password"}
+)
+_SECRET: Final = re.compile(r"\b(sk-[\w-]*?|mst-)[\w-]{16,}|(?<=://)[^/@\s]+@")
+
+
+def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Blank what must not be in a log: by its name, or because it looks like a key or a URL's password."""
+    for name, value in event.items():
+        if name.lower() in _SECRET_NAMES:
+            event[name] = "[redacted]"
+        elif isinstance(value, str):
+            event[name] = _SECRET.sub("[redacted]", value)
+    return event
+
+
+def configure_logging(level: str) -> None:
+    """One JSON object a line on standard error, from structlog and from the libraries alike."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared[:-1], structlog.stdlib.ExtraAdder(), redact],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                redact,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+
+
+def log(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger that says events with fields: `log(__name__).info("started", port=8080)`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
