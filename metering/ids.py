@@ -6,17 +6,17 @@ import hashlib
 import os
 import secrets
 import time
-from uuid import UUID
 
 
-def new_id() -> UUID:
-    """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then 74 random bits; sorts by time made."""
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562) as text: 48 bits of Unix milliseconds, then 74 random bits; sorts by time made."""
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     value = (milliseconds & (1 << 48) - 1) << 80 | random
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def new_secret(prefix: str) -> str:

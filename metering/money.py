@@ -51,11 +51,10 @@ def to_text(pico: int) -> str:
 
 def to_number(pico: int) -> str:
     """The amount as the shortest JSON number, never an exponent: `"42.5"`, `"0"`."""
-    whole, fraction = divmod(abs(pico), PICO_PER_USD)
-    sign = "-" if pico < 0 else ""
-    if not fraction:
-        return f"{sign}{whole}"
-    return f"{sign}{whole}.{fraction:012d}".rstrip("0")
+    if pico < 0:
+        return f"-{to_number(-pico)}"
+    whole, fraction = divmod(pico, PICO_PER_USD)
+    return f"{whole}.{fraction:012d}".rstrip("0") if fraction else str(whole)
 
 
 def plain(value: Decimal) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -17,8 +17,10 @@ EVENTS_TOTAL: Final = Counter(
     "Usage events by outcome: accepted, duplicate, conflict, unpriced, rejected.",
     ["outcome"],
 )
-UNBILLED_EVENTS_TOTAL: Final = Counter(
-    "metering_unbilled_events_total", "Accepted events with a number in their usage that no charge names."
+UNBILLED_TOTAL: Final = Counter(
+    "metering_unbilled_total",
+    "Events whose usage has a number that no charge names, by field; `other` beyond a hundred fields.",
+    ["field"],
 )
 INGEST_SECONDS: Final = Histogram(
     "metering_ingest_seconds",
@@ -90,9 +92,26 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # What these tell of a normal start, `metering up` and the service tell in their own words.
+    for library in ("alembic", "uvicorn.error", "apscheduler"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def log(name: str) -> structlog.stdlib.BoundLogger:
     """A logger that says events with fields: `log(__name__).info("started", port=8080)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+_unbilled_fields: set[str] = set()
+_MAX_FIELDS: Final = 100
+
+
+def count_unbilled(fields: Iterable[str]) -> None:
+    """Count one event's unbilled fields; what customers send must not make metrics without end."""
+    for field in fields:
+        if field in _unbilled_fields or len(_unbilled_fields) < _MAX_FIELDS:
+            _unbilled_fields.add(field)
+            UNBILLED_TOTAL.labels(field).inc()
+        else:
+            UNBILLED_TOTAL.labels("other").inc()

@@ -17,6 +17,8 @@ DEFAULT_LIMIT: Final = 100
 PARAMETERS: Final = ("limit", "before", "from", "to", "source", "model", "status")
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+ -]\d\d:\d\d)")
 _MICRO_DIGITS: Final = 6
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def parse_query(query: Iterable[tuple[str, str]]) -> tuple[Filters, Cursor | None, int]:
@@ -82,18 +84,20 @@ def _moment(name: str, given: dict[str, str]) -> datetime | None:
     text = given.get(name)
     if text is None:
         return None
-    match = _MOMENT.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError(text)
-        zone = match[3].upper().replace(" ", "+")
-        fraction = (match[2] or "").ljust(_MICRO_DIGITS, "0")[:_MICRO_DIGITS]
-        at = datetime.fromisoformat(f"{match[1]}.{fraction}{zone}").astimezone(UTC)
-        # Room for an hour on either side, which spend over whole hours needs.
-        if not datetime(1970, 1, 1, tzinfo=UTC) <= at < datetime(9999, 1, 1, tzinfo=UTC):
-            raise ValueError(text)
-    except (ValueError, OverflowError) as error:
-        raise InvalidParameter(
-            "must be a date-time with its zone, such as 2026-05-06T00:12:03Z", param=name
-        ) from error
+    at = _parse_moment(text)
+    # Room for an hour on either side, which spend over whole hours needs.
+    if at is None or not _FIRST <= at < _LAST:
+        raise InvalidParameter("must be a date-time with its zone, such as 2026-05-06T00:12:03Z", param=name)
     return at
+
+
+def _parse_moment(text: str) -> datetime | None:
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        return None
+    zone = match[3].upper().replace(" ", "+")
+    fraction = (match[2] or "").ljust(_MICRO_DIGITS, "0")[:_MICRO_DIGITS]
+    try:
+        return datetime.fromisoformat(f"{match[1]}.{fraction}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

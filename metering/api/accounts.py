@@ -9,10 +9,11 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from msgspec import Meta
 
-from metering.api.encoding import amount, json_response, moment, read_amount
+from metering.api.documentation import body_of
+from metering.api.encoding import AMOUNT_PATTERN, amount, json_response, moment, read_amount, read_json
 from metering.api.errors import error_responses
 from metering.api.security import needs_scope
 from metering.api.state import in_thread, services
@@ -30,6 +31,17 @@ Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
 Note = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=_PRINTABLE)]
 Key = Annotated[str, Meta(max_length=255, pattern=_PRINTABLE)]
 Whole = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Dollars = Annotated[
+    msgspec.Raw,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": AMOUNT_PATTERN, "maxLength": 40},
+            ]
+        }
+    ),
+]
 Request_ = Request[None, ServiceToken, Any]
 
 
@@ -50,14 +62,20 @@ class CreateApiKey(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CreateGrant(msgspec.Struct, forbid_unknown_fields=True):
-    """Credit: `paid` outside the card processor, or `promotional`; `amount_usd` as a number or a string."""
+    """Credit: `paid` outside the card processor, or `promotional`; `amount_usd` as a number or a string.
 
-    amount_usd: Decimal
+    `amount` is the same as `amount_usd`; the idempotency key may come as a header instead.
+    """
+
     kind: Literal["paid", "promotional"]
     reason: Note
     idempotency_key: Name | None = None
     priority: Whole = DEFAULT_PRIORITY
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    amount_usd: Dollars = msgspec.field(default_factory=msgspec.Raw)
+    amount: Annotated[Dollars, Meta(extra_json_schema={"deprecated": True})] = msgspec.field(
+        default_factory=msgspec.Raw
+    )
 
 
 class BalanceBody(msgspec.Struct):
@@ -152,9 +170,15 @@ def _key_body(key: ApiKey) -> dict[str, object]:
     return {"object": "api_key", **key._asdict(), **times}
 
 
-@post("/v1/accounts", guards=[needs_scope("accounts:write")], responses=error_responses(400, 401, 403, 413))
-async def create_account(request: Request_, data: CreateAccount) -> Response[AccountBody]:
+@post(
+    "/v1/accounts",
+    guards=[needs_scope("accounts:write")],
+    operation_class=body_of(CreateAccount),
+    responses=error_responses(400, 401, 403, 413),
+)
+async def create_account(request: Request_) -> Response[AccountBody]:
     """Open an account."""
+    data = await read_json(request, CreateAccount)
     view = await in_thread(
         accounts.create_account,
         services(request).database,
@@ -169,7 +193,9 @@ async def create_account(request: Request_, data: CreateAccount) -> Response[Acc
 
 @get("/v1/accounts", guards=[needs_scope("accounts:read")], responses=error_responses(400, 401, 403))
 async def list_accounts(
-    request: Request_, after: UUID | None = None, limit: Annotated[int, Parameter(ge=1, le=200)] = 100
+    request: Request_,
+    after: FromQuery[UUID | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 100,
 ) -> Response[AccountList]:
     """Accounts in the order they were opened."""
     start = None if after is None else str(after)
@@ -187,7 +213,7 @@ async def list_accounts(
     guards=[needs_scope("accounts:read")],
     responses=error_responses(400, 401, 403, 404),
 )
-async def get_account(request: Request_, account_id: UUID) -> Response[AccountBody]:
+async def get_account(request: Request_, account_id: FromPath[UUID]) -> Response[AccountBody]:
     """An account and its balance."""
     view = await in_thread(accounts.get_account, services(request).database, str(account_id))
     return json_response(account_body(view))
@@ -196,10 +222,12 @@ async def get_account(request: Request_, account_id: UUID) -> Response[AccountBo
 @post(
     "/v1/accounts/{account_id:uuid}/keys",
     guards=[needs_scope("accounts:write")],
+    operation_class=body_of(CreateApiKey),
     responses=error_responses(400, 401, 403, 404, 409, 413),
 )
-async def create_api_key(request: Request_, account_id: UUID, data: CreateApiKey) -> Response[ApiKeyBody]:
+async def create_api_key(request: Request_, account_id: FromPath[UUID]) -> Response[ApiKeyBody]:
     """Make an API key for the account; the answer is the only place that shows it."""
+    data = await read_json(request, CreateApiKey) if await request.body() else CreateApiKey()
     ours = services(request)
     key, secret = await in_thread(
         api_keys.create_api_key, ours.database, str(account_id), name=data.name, prefix=ours.api_key_prefix
@@ -212,7 +240,7 @@ async def create_api_key(request: Request_, account_id: UUID, data: CreateApiKey
     guards=[needs_scope("accounts:read")],
     responses=error_responses(400, 401, 403, 404),
 )
-async def list_api_keys(request: Request_, account_id: UUID) -> Response[ApiKeyList]:
+async def list_api_keys(request: Request_, account_id: FromPath[UUID]) -> Response[ApiKeyList]:
     """The account's keys, by prefix and last four characters."""
     found = await in_thread(api_keys.list_api_keys, services(request).database, str(account_id))
     return json_response({"data": [_key_body(key) for key in found]})
@@ -224,7 +252,9 @@ async def list_api_keys(request: Request_, account_id: UUID) -> Response[ApiKeyL
     status_code=200,
     responses=error_responses(400, 401, 403, 404),
 )
-async def revoke_api_key(request: Request_, account_id: UUID, key_id: UUID) -> Response[ApiKeyBody]:
+async def revoke_api_key(
+    request: Request_, account_id: FromPath[UUID], key_id: FromPath[UUID]
+) -> Response[ApiKeyBody]:
     """Revoke a key: it is refused from now on, elsewhere within seconds."""
     ours = services(request)
     key = await in_thread(api_keys.revoke_api_key, ours.database, str(account_id), str(key_id))
@@ -235,19 +265,22 @@ async def revoke_api_key(request: Request_, account_id: UUID, key_id: UUID) -> R
 @post(
     "/v1/accounts/{account_id:uuid}/grants",
     guards=[needs_scope("credits:write")],
+    operation_class=body_of(CreateGrant, required=("amount_usd",)),
     responses=error_responses(400, 401, 403, 404, 409, 413),
 )
 async def create_grant(
     request: Request_,
-    account_id: UUID,
-    data: CreateGrant,
-    idempotency_header: Annotated[str | None, Parameter(header="Idempotency-Key", max_length=255)] = None,
+    account_id: FromPath[UUID],
+    idempotency_header: Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=255)] = None,
 ) -> Response[GrantBody]:
     """Give credit, once per idempotency key: 201 where it was given now, 200 where it was before."""
+    data = await read_json(request, CreateGrant)
     key = data.idempotency_key or idempotency_header
     if not key:
         raise InvalidParameter("is missing: a repeated call must not grant twice", param="idempotency_key")
-    pico = read_amount(data.amount_usd, "amount_usd")
+    if bytes(data.amount_usd) and bytes(data.amount):
+        raise InvalidParameter("is the same as amount_usd: send one of them", param="amount")
+    pico = read_amount(data.amount if bytes(data.amount) else data.amount_usd, "amount_usd")
     wanted = grants.Wanted(data.kind, pico, data.reason, request.auth.name, data.priority, data.expires_at)
     grant, is_new = await in_thread(
         grants.grant_credit, services(request).database, str(account_id), wanted, key

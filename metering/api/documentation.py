@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    Operation,
+    Parameter,
+    Reference,
+    RequestBody,
+    Schema,
+)
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from metering.api.event_bodies import MAX_EVENTS, EventBody
@@ -25,12 +32,15 @@ _QUERY: Final = (
 )
 
 
-def _event_schema() -> Schema:
-    """The event's own JSON Schema, as msgspec checks it."""
-    (schemas,), components = msgspec.json.schema_components([EventBody], ref_template="#/$defs/{name}")
-    del schemas
-    body: dict[str, Any] = components["EventBody"]
-    properties = {name: _schema(described) for name, described in body["properties"].items()}
+def object_schema(kind: type[msgspec.Struct]) -> Schema:
+    """A body's own JSON Schema, as msgspec checks it."""
+    _, components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    body: dict[str, Any] = components[kind.__name__]
+    properties: dict[str, Reference | Schema] = {
+        name: _schema(described)
+        for name, described in body["properties"].items()
+        if not described.get("deprecated")
+    }
     return Schema(
         type=OpenAPIType.OBJECT,
         properties=properties,
@@ -38,6 +48,21 @@ def _event_schema() -> Schema:
         additional_properties=False,
         description=body.get("description"),
     )
+
+
+def body_of(kind: type[msgspec.Struct], *, required: tuple[str, ...] = ()) -> type[Operation]:
+    """An operation whose body is a `kind`; `required` names fields that the decoder does not insist on."""
+
+    @dataclass
+    class Posted(Operation):
+        def __post_init__(self) -> None:
+            schema = object_schema(kind)
+            schema.required = [*(schema.required or ()), *required]
+            self.request_body = RequestBody(
+                required=True, content={"application/json": OpenAPIMediaType(schema)}
+            )
+
+    return Posted
 
 
 def _schema(described: dict[str, Any]) -> Schema:
@@ -50,6 +75,10 @@ def _schema(described: dict[str, Any]) -> Schema:
     known = {words[key]: value for key, value in described.items() if key in words}
     if "anyOf" in described:
         known["any_of"] = [_schema(choice) for choice in described["anyOf"]]
+    if isinstance(described.get("additionalProperties"), dict):
+        known["additional_properties"] = _schema(described["additionalProperties"])
+    if "propertyNames" in described:
+        known["property_names"] = _schema(described["propertyNames"])
     if "items" in described:
         known["items"] = _schema(described["items"])
     return Schema(**known)
@@ -73,7 +102,7 @@ class EventsPosted(Operation):
 
     def __post_init__(self) -> None:
         """State the bodies."""
-        event = _event_schema()
+        event = object_schema(EventBody)
         events = Schema(type=OpenAPIType.ARRAY, items=event, max_items=MAX_EVENTS)
         wrapped = Schema(type=OpenAPIType.OBJECT, properties={"events": events}, required=["events"])
         cloud_event = Schema(type=OpenAPIType.OBJECT, description="A CloudEvents 1.0 envelope.")

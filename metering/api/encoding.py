@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import msgspec
-from litestar import MediaType, Response
+from litestar import MediaType, Request, Response
 
 from metering.errors import InvalidParameter
 from metering.money import AmountError, to_number, to_pico
 
 T = TypeVar("T")
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
+_AT: Final = re.compile(r" - at (?:`key` in )?`\$(?:\[\.\.\.\]|\[\d+\])?\.?([^`]*)`$")
+_QUOTED: Final = re.compile(r"field `([^`]+)`")
+# A JSON number, or one in quotes, which is how clients without decimals keep an amount exact.
+AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?$"
+_AMOUNT: Final = re.compile(rb'-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?|"[0-9]+(?:\.[0-9]+)?"')
+_MAX_AMOUNT_TEXT: Final = 64
 
 
 def json_response(
@@ -35,12 +41,48 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def read_amount(value: Decimal | str, param: str) -> int:
-    """A positive amount of dollars in picodollars; raises `InvalidParameter`."""
+async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
+    """The request's body as a `kind`, nothing converted and no number through a float.
+
+    Raises `InvalidParameter` naming the field.
+    """
+    body = await request.body()
     try:
-        pico = to_pico(value)
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise invalid_field(error) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise not_json(error) from error
+
+
+def read_amount(raw: msgspec.Raw, param: str) -> int:
+    """A positive amount of dollars, as it was spelt, in picodollars; raises `InvalidParameter`."""
+    text = bytes(raw)
+    if len(text) > _MAX_AMOUNT_TEXT or not _AMOUNT.fullmatch(text):
+        raise InvalidParameter("must be an amount of US dollars, such as 12.50", param=param)
+    try:
+        pico = to_pico(text.decode().strip('"'))
     except AmountError as error:
         raise InvalidParameter(str(error), param=param) from error
     if pico <= 0:
         raise InvalidParameter("must be more than zero", param=param)
     return pico
+
+
+def not_json(error: Exception) -> InvalidParameter:
+    """The error of a body that is no JSON at all."""
+    reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
+    return InvalidParameter(f"The body is not valid JSON: {reason}.", param="body")
+
+
+def invalid_field(error: Exception) -> InvalidParameter:
+    """A decoder's complaint with the path of the field it is about."""
+    if isinstance(error, RecursionError):
+        return InvalidParameter("nests too deeply", param="body")
+    message = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidParameter(f"is not valid JSON: {message}", param="body")
+    at = _AT.search(message)
+    quoted = _QUOTED.search(message)
+    path = ".".join(filter(None, [at[1] if at else "", quoted[1] if quoted else ""]))
+    return InvalidParameter(_AT.sub("", message), param=path.replace("[...]", "") or "body")

@@ -6,7 +6,6 @@ that is not right is one of its own, so that it never sinks its batch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +17,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from metering.api.encoding import invalid_field, not_json
 from metering.errors import AccountNotFound, InvalidParameter, PayloadTooLarge
 from metering.usage.event import MAX_ID, MAX_NAME, Source, Status, UsageEvent
 
@@ -28,8 +28,6 @@ _NDJSON: Final = frozenset(
 )
 _CLOUD_EVENT: Final = "application/cloudevents+json"
 _CLOUD_BATCH: Final = "application/cloudevents-batch+json"
-_AT: Final = re.compile(r" - at `(?:key in )?\$(?:\[\.\.\.\]|\[\d+\])?\.?([^`]*)`$")
-_QUOTED: Final = re.compile(r"field `([^`]+)`")
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
@@ -130,7 +128,7 @@ def _read_json(body: bytes, now: datetime) -> list[Received]:
         raws = _bounded(_well_formed(_RAW_LIST.decode, body))
         return [_read_one(bytes(raw), now) for raw in raws]
     except msgspec.DecodeError as error:
-        raise _not_json(error) from error
+        raise not_json(error) from error
     return [Received(one.id, _event(one, one.id, now)) for one in _bounded(bodies)]
 
 
@@ -139,7 +137,7 @@ def _read_one(raw: bytes | msgspec.Raw, now: datetime) -> Received:
         one = _EVENT.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         sent_id = _sent_id(raw)
-        return Received(sent_id, Rejection(sent_id, _invalid(error)))
+        return Received(sent_id, Rejection(sent_id, invalid_field(error)))
     return Received(one.id, _event(one, one.id, now))
 
 
@@ -148,7 +146,7 @@ def _read_cloud_event(raw: bytes | msgspec.Raw, now: datetime) -> Received:
         envelope = _CLOUD.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         sent_id = _sent_id(raw)
-        return Received(sent_id, Rejection(sent_id, _invalid(error)))
+        return Received(sent_id, Rejection(sent_id, invalid_field(error)))
     return _unwrap(envelope, now)
 
 
@@ -158,7 +156,7 @@ def _read_binary_cloud_event(body: bytes, headers: Mapping[str, str], now: datet
     try:
         envelope = msgspec.convert(fields, CloudEventBody)
     except msgspec.ValidationError as error:
-        return Received(fields.get("id"), Rejection(fields.get("id"), _invalid(error)))
+        return Received(fields.get("id"), Rejection(fields.get("id"), invalid_field(error)))
     return _unwrap(envelope, now)
 
 
@@ -180,7 +178,7 @@ def _unwrap(envelope: CloudEventBody, now: datetime) -> Received:
     try:
         one = msgspec.convert(fields, EventBody)
     except (msgspec.ValidationError, RecursionError) as error:
-        return Received(envelope.id, Rejection(envelope.id, _invalid(error)))
+        return Received(envelope.id, Rejection(envelope.id, invalid_field(error)))
     return Received(envelope.id, _event(one, identity, now))
 
 
@@ -258,12 +256,7 @@ def _well_formed(decode: Callable[[bytes], Any], body: bytes) -> Any:  # noqa: A
     try:
         return decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _not_json(error) from error
-
-
-def _not_json(error: Exception) -> InvalidParameter:
-    reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
-    return InvalidParameter(f"The body is not valid JSON: {reason}.", param="body")
+        raise not_json(error) from error
 
 
 def _sent_id(raw: bytes | msgspec.Raw) -> str | None:
@@ -273,16 +266,3 @@ def _sent_id(raw: bytes | msgspec.Raw) -> str | None:
         return msgspec.json.decode(sent, type=str) if sent is not None else None
     except (msgspec.DecodeError, RecursionError):
         return None
-
-
-def _invalid(error: Exception) -> InvalidParameter:
-    """A decoder's complaint with the path of the field it is about."""
-    if isinstance(error, RecursionError):
-        return InvalidParameter("nests too deeply", param="body")
-    message = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return InvalidParameter(f"is not valid JSON: {message}", param="body")
-    at = _AT.search(message)
-    quoted = _QUOTED.search(message)
-    path = ".".join(filter(None, [at[1] if at else "", quoted[1] if quoted else ""]))
-    return InvalidParameter(_AT.sub("", message), param=path or "body")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.params import FromPath
 
 from metering import clock
 from metering.api.encoding import json_response
@@ -68,7 +70,7 @@ async def list_prices(request: Request[None, None, Any]) -> Response[PriceList]:
 
 
 @get("/v1/prices/{model_id:str}", responses=error_responses(304, 404))
-async def get_price(request: Request[None, None, Any], model_id: str) -> Response[PriceBody]:
+async def get_price(request: Request[None, None, Any], model_id: FromPath[str]) -> Response[PriceBody]:
     """One model's prices."""
     book = services(request).book
     model = book.models.get(model_id)
@@ -89,8 +91,6 @@ def _tagged(request: Request[None, None, Any], book: PriceBook, content: object)
 
 
 def _digest(body: bytes) -> str:
-    from hashlib import blake2b
-
     return blake2b(body, digest_size=16).hexdigest()
 
 

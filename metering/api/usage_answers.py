@@ -38,11 +38,10 @@ def _recorded(one: Received, event_id: str, outcome: Recorded) -> str:
         head += f',"event_id":{json.dumps(event_id)}'
     if outcome.unpriced is not None:
         unpriced = _JSON.encode(outcome.unpriced).decode()
-        return f'{head},"unpriced":{unpriced},"usage":{outcome.usage},"balance":{to_number(outcome.balance_pico)}}}'
-    return (
-        f'{head},"cost_usd":{to_number(outcome.cost_pico or 0)},"line_items":{outcome.line_items},'
-        f'"usage":{outcome.usage},"balance":{to_number(outcome.balance_pico)}}}'
-    )
+        head += f',"unpriced":{unpriced}'
+    else:
+        head += f',"cost_usd":{to_number(outcome.cost_pico or 0)},"line_items":{outcome.line_items}'
+    return f'{head},"usage":{outcome.usage},"balance":{to_number(outcome.balance_pico)}}}'
 
 
 def _refused(event_id: str | None, status: str, error: MeteringError) -> str:

@@ -56,7 +56,7 @@ def render(usage: AccountUsage, filters: Filters) -> dict[str, object]:
 
 
 def cursor_text(cursor: Cursor) -> str:
-    """A cursor that is a date-time too: the sequence stands behind the microseconds, as digits of the second."""
+    """A cursor that is a date-time too: the sequence stands behind the microseconds of the second."""
     at = cursor.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return f"{at}{cursor.sequence:0{SEQUENCE_DIGITS}d}Z"
 

@@ -85,7 +85,7 @@ def grant(
         wanted = Wanted(kind, to_pico(amount), reason, actor="command line")
     except AmountError as error:
         raise InvalidParameter(str(error), param="AMOUNT") from error
-    key = idempotency_key or str(ids.new_id())
+    key = idempotency_key or ids.new_id()
     with opened_database() as database:
         granted, is_new = grant_credit(database, str(account_id), wanted, key)
     balance = to_number(granted.balance_after_pico)

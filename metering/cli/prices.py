@@ -18,12 +18,13 @@ from metering import clock
 from metering.cli.errors import explained
 from metering.config import Settings
 from metering.errors import InvalidUsage
-from metering.money import to_text
+from metering.money import to_pico, to_text
 from metering.pricing import listing, schema
 from metering.pricing.book import PriceBook
 from metering.pricing.loader import load
 from metering.rating.engine import Rater
 from metering.rating.rating import Rating, Unpriced
+from metering.usage.history import RecordedEvent
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
@@ -127,7 +128,7 @@ def show_schema() -> None:
 @click.argument("file", type=click.File("rb"), default="-")
 @click.pass_context
 def rate(context: click.Context, file: IO[bytes]) -> None:
-    """Price JSON lines from FILE, or standard input: {"model", "usage", "endpoint"?, "created_at"?, "status"?}.
+    """Price JSON lines from FILE, or standard input: {"model", "usage", "created_at"?, "status"?}.
 
     Writes each line back with cost_usd, line_items and pricing_tier_label, or with error "unpriced" and
     the reason, or with error "invalid_usage" and the field. A bad line stops nothing.
@@ -183,3 +184,59 @@ def _result(rating: Rating | Unpriced) -> Iterator[tuple[str, object]]:
             )
     if rating.unbilled:
         yield "unbilled", rating.unbilled
+
+
+@prices.command()
+@click.argument("event_id")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of tables.")
+def explain(event_id: str, *, as_json: bool) -> None:
+    """Why the event EVENT_ID cost what it did: its usage, line item by line item."""
+    from metering.cli.opening import opened_database
+    from metering.services.history import find_events
+
+    with opened_database() as database:
+        found = find_events(database, event_id)
+    if not found:
+        raise click.ClickException(f"no account has an event {event_id!r}")
+    for account_id, event in found:
+        if as_json:
+            cost = None if event.cost_pico is None else to_text(event.cost_pico)
+            shown = {"account_id": account_id, **event._asdict(), "cost_usd": cost}
+            shown.pop("cost_pico")
+            click.echo(_ENCODER.encode(shown))
+        else:
+            _explain(account_id, event)
+
+
+def _explain(account_id: str, event: RecordedEvent) -> None:
+    click.echo(f"{event.id}: {event.model}, {event.created_at:%Y-%m-%d %H:%M:%S} UTC, account {account_id}")
+    click.echo(f"usage {_ENCODER.encode(event.usage).decode()}")
+    if event.unpriced is not None:
+        click.echo(f"unpriced: {event.unpriced['reason']}")
+        return
+    columns = ("charge", "tier", "meter", "quantity", "rate", "per", "amount")
+    table = Table(*columns, box=None, header_style="bold")
+    for item in event.line_items or []:
+        texts = [item["charge"], item["label"] or "", item["meter"], f"{item['quantity']:,}"]
+        table.add_row(*texts, f"${item['rate']}", item["per"] or "", f"${to_text(to_pico(item['amount']))}")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    click.echo(f"cost ${to_text(event.cost_pico or 0)}")
+
+
+@prices.command()
+@click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
+def unpriced(*, as_json: bool) -> None:
+    """Report the events that have no price: by model and reason, how many and since when."""
+    from metering.cli.opening import opened_database
+    from metering.services.history import list_unpriced
+
+    with opened_database() as database:
+        found = list_unpriced(database)
+    if as_json:
+        names = ("model", "reason", "events", "first_created_at", "last_created_at")
+        click.echo(_ENCODER.encode([dict(zip(names, row, strict=True)) for row in found]))
+        return
+    table = Table("model", "reason", "events", "first", "last", box=None, header_style="bold")
+    for model, reason, events, first, last in found:
+        table.add_row(model, reason, f"{events:,}", f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -14,6 +14,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from metering import clock, telemetry
 from metering.services.audit import check_books
+from metering.services.history import list_unpriced
 from metering.storage.database import Database
 
 HEARTBEAT_SECONDS: Final = 60
@@ -56,4 +57,8 @@ def check(database: Database) -> None:
     telemetry.BREACHES.set(len(breaches))
     for breach in breaches:
         _LOG.error("a law of the books is broken", **breach._asdict())
-    _LOG.info("books checked", breaches=len(breaches), seconds=f"{time.monotonic() - begun:.1f}")
+    unpriced = sum(events for _, _, events, *_ in list_unpriced(database))
+    telemetry.UNPRICED_EVENTS.set(unpriced)
+    _LOG.info(
+        "books checked", breaches=len(breaches), unpriced=unpriced, seconds=f"{time.monotonic() - begun:.1f}"
+    )

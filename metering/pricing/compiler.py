@@ -346,7 +346,8 @@ def _ill_matched_keys(line: Document, model: str) -> list[str]:
     meter = line.get("meter")
     if isinstance(meter, list) and len(set(meter)) < len(meter):
         reasons.append("`meter` lists one twice")
-    if model not in _DOLLAR_MODELS and UPSTREAM_COST in _meters(line, model):
+    priced = _meters(line, model) if meter or "rates" in ways else ()
+    if model not in _DOLLAR_MODELS and UPSTREAM_COST in priced:
         reasons.append(f"`{UPSTREAM_COST}` is priced by percentage and dynamic charges only")
     if "rates" in ways and "meter" in line:
         reasons.append("only one of `rates` and `meter` can hold: `rates` names the meters")

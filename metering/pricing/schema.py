@@ -83,7 +83,7 @@ METERS: Final = Kind(
 )
 RATES: Final = Kind(
     "a quoted decimal for each meter",
-    lambda v: isinstance(v, dict) and bool(v) and all(is_amount(rate) for rate in v.values()),
+    lambda v: isinstance(v, dict) and bool(v) and all(isinstance(m, str) and is_amount(v[m]) for m in v),
     {"type": "object", "minProperties": 1, "additionalProperties": AMOUNT.json},
 )
 WHEN: Final = Kind(

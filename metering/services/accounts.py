@@ -36,7 +36,7 @@ def create_account(
 ) -> AccountView:
     """A new account with a balance of zero; raises `InvalidParameter`."""
     account = Account(
-        str(ids.new_id()),
+        ids.new_id(),
         checked(name, "name"),
         metadata,
         key_limit,

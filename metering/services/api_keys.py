@@ -25,7 +25,7 @@ def create_api_key(
     """
     secret = ids.new_secret(prefix)
     key = ApiKey(
-        id=str(ids.new_id()),
+        id=ids.new_id(),
         account_id=account_id,
         name=None if name is None else checked(name, "name"),
         prefix=prefix,

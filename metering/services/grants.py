@@ -57,9 +57,9 @@ def grant_credit(
             raise InvalidParameter("must be in the future", param="expires_at")
         _, posted_pico, event_count = locked[0]
         grant = Grant(
-            id=str(ids.new_id()),
+            id=ids.new_id(),
             account_id=account_id,
-            transfer_id=str(ids.new_id()),
+            transfer_id=ids.new_id(),
             idempotency_key=key,
             body_digest=wanted.digest(),
             balance_after_pico=posted_pico + wanted.amount_pico,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from metering.ledger.balance import Balance
 from metering.storage import balances, usage_history
@@ -37,3 +38,15 @@ def get_account_usage(
     last = events[-1] if len(found) > limit else None
     next_cursor = None if last is None else Cursor(last.created_at, last.sequence)
     return AccountUsage(balance, events, next_cursor, spend)
+
+
+def find_events(database: Database, event_id: str) -> list[tuple[str, RecordedEvent]]:
+    """(account_id, event) of each event of this id, which is unique per account only."""
+    with database.snapshot() as connection:
+        return usage_history.find_events(connection, event_id)
+
+
+def list_unpriced(database: Database) -> list[tuple[str, str, int, datetime, datetime]]:
+    """(model, reason, events, first and last created_at) of what has no price yet, most first."""
+    with database.snapshot() as connection:
+        return usage_history.unpriced_by_model(connection)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -31,7 +31,6 @@ from metering.usage.event import UsageEvent
 from metering.usage.normalize import TokenCounts, count_tokens
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
-_HOUR: Final = {"minute": 0, "second": 0, "microsecond": 0}
 
 
 class Recorded(NamedTuple):
@@ -68,6 +67,7 @@ class Prepared(NamedTuple):
     line_items: str | None
     stamped: str
     unpriced: Mapping[str, Any] | None
+    unbilled: Collection[str]
     row: str
 
 
@@ -124,9 +124,8 @@ class Ingest:
             _JSON.encode(rating.unbilled).decode() if rating.unbilled else None,
         )
         row = usage_events.encode(event, documents, tokens, cost, label, self._book_digest)
-        return Prepared(
-            event, cost, tokens, line_items, stamp(usage, event.usage, cost, label), unpriced, row
-        )
+        stamped = stamp(usage, event.usage, cost, label)
+        return Prepared(event, cost, tokens, line_items, stamped, unpriced, rating.unbilled, row)
 
     def quote(self, prepared: Sequence[Prepared | Refused]) -> list[Outcome]:
         """What `record` would answer, without effect; the balance is as if each event stood alone."""
@@ -168,6 +167,8 @@ class Ingest:
             balances.move_many(raw, posting.movements(), now)
             usage_rollups.add(raw, posting.rollups)
         _count(outcomes, time.perf_counter() - started)
+        for fields in posting.unbilled:
+            telemetry.count_unbilled(fields)
         return outcomes
 
 
@@ -176,11 +177,13 @@ class _Posting:
 
     def __init__(self, now: datetime, *, oldest: datetime) -> None:
         self.now = now
+        self._recorded_at = str(now)
         self.oldest = oldest
         self.accounts: dict[str, _Account] = {}
         self.known: dict[tuple[str, str], StoredEvent] = {}
         self.rows: list[str] = []
         self.rollups: dict[RollupKey, Rollup] = {}
+        self.unbilled: list[Collection[str]] = []
         self._in_batch: dict[tuple[str, str], tuple[bytes, Recorded]] = {}
 
     def post(self, one: Prepared) -> Outcome:
@@ -200,9 +203,13 @@ class _Posting:
                 "rejected", InvalidParameter(f"must not be older than {days} days", param="created_at")
             )
         transfer_id = self._charge(account, one)
-        row = usage_events.complete(one.row, account.event_count, self.now, transfer_id, account.posted_pico)
+        row = usage_events.complete(
+            one.row, account.event_count, self._recorded_at, transfer_id, account.posted_pico
+        )
         self.rows.append(row)
         self._roll_up(one)
+        if one.unbilled:
+            self.unbilled.append(one.unbilled)
         recorded = _recorded(one, account.posted_pico)
         self._in_batch[key] = (event.body_digest, recorded)
         return recorded
@@ -214,13 +221,15 @@ class _Posting:
             return None
         account.posted_pico -= one.cost_pico
         revenue = revenue_of(one.event.source)
-        transfer_id, sum_pico = account.costs.get(revenue) or (str(ids.new_id()), 0)
+        transfer_id, sum_pico = account.costs.get(revenue) or (ids.new_id(), 0)
         account.costs[revenue] = (transfer_id, sum_pico + one.cost_pico)
         return transfer_id
 
     def _roll_up(self, one: Prepared) -> None:
         event = one.event
-        hour = event.created_at.astimezone(UTC).replace(**_HOUR)  # type: ignore[arg-type]
+        at = event.created_at
+        # What is in UTC already, as nearly all is, needs no conversion.
+        hour = (at if at.tzinfo is UTC else at.astimezone(UTC)).replace(minute=0, second=0, microsecond=0)
         rollup = self.rollups.setdefault((event.account_id, hour, event.model, event.source), Rollup())
         rollup.events += 1
         rollup.errors += event.status == "error"

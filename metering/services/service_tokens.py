@@ -36,7 +36,7 @@ def create_service_token(
     if not granted:
         raise InvalidParameter("a token needs at least one scope", param="scopes")
     secret = ids.new_secret(PREFIX)
-    token = ServiceToken(str(ids.new_id()), checked(name, "name"), granted, clock.now())
+    token = ServiceToken(ids.new_id(), checked(name, "name"), granted, clock.now())
     with database.transaction() as connection:
         service_tokens.insert_service_token(connection, token, ids.hash_secret(secret))
     return token, secret

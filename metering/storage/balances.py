@@ -10,10 +10,11 @@ from psycopg import Connection
 
 from metering.ledger.balance import Balance
 from metering.money import to_number, to_pico
+from metering.storage.copying import array
 
 # Sorted, so that two transactions that want the same accounts wait for each other and never in a circle.
 _LOCK: Final = """
-    SELECT account_id::text, posted_usd, event_count FROM balances
+    SELECT account_id::text, (posted_usd * 1000000000000)::numeric(38,0)::text, event_count FROM balances
      WHERE account_id = ANY(%s::uuid[]) ORDER BY account_id FOR UPDATE
 """
 _MOVE: Final = """
@@ -35,18 +36,18 @@ def open_account(connection: Connection[Any], account_id: str) -> None:
 
 def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> list[tuple[str, int, int]]:
     """(account_id, posted picodollars, event count) of those that exist, locked until the end."""
-    rows = connection.execute(_LOCK, [list(account_ids)])
-    return [(account_id, to_pico(posted), count) for account_id, posted, count in rows]
+    rows = connection.execute(_LOCK, [array(account_ids)])
+    return [(account_id, int(pico), count) for account_id, pico, count in rows]
 
 
 def move_many(connection: Connection[Any], moved: Sequence[tuple[str, int, int]], at: datetime) -> None:
     """Set (account_id, posted picodollars, event count) of accounts that the caller has locked."""
     if moved:
         accounts, posted, counts = zip(*moved, strict=True)
-        connection.execute(_MOVE, [at, list(accounts), [to_number(pico) for pico in posted], list(counts)])
+        connection.execute(_MOVE, [at, array(accounts), array(map(to_number, posted)), array(counts)])
 
 
 def find_many(connection: Connection[Any], account_ids: Iterable[str]) -> dict[str, Balance]:
     """The balances of those accounts that exist, without a lock."""
-    rows = connection.execute(_FIND, [list(account_ids)])
+    rows = connection.execute(_FIND, [array(account_ids)])
     return {account_id: Balance(to_pico(posted), 0, updated_at) for account_id, posted, updated_at in rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from psycopg import Connection, sql
@@ -21,6 +22,13 @@ def text(value: str | None) -> str:
     return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], value)
 
 
+def texts(*values: str | None) -> list[str]:
+    """Several text columns' values; one search finds whether any needs an escape, which is rare."""
+    if _SPECIAL.search("".join(filter(None, values))) is None:
+        return [NULL if value is None else value for value in values]
+    return [text(value) for value in values]
+
+
 def json_text(value: str | None) -> str:
     """A JSON document's column value: encoded JSON holds no control characters, only backslashes."""
     return NULL if value is None else value.replace("\\", "\\\\")
@@ -29,6 +37,20 @@ def json_text(value: str | None) -> str:
 def binary(value: bytes) -> str:
     """A bytea column's value."""
     return "\\\\x" + value.hex()
+
+
+def array(values: Iterable[object]) -> str:
+    """An array parameter of values whose text needs no quotes: UUIDs, numbers, times.
+
+    The driver's own way, which looks at each value's type and quotes it, took a fifth of the whole request.
+    """
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def text_array(values: Iterable[str]) -> str:
+    """An array parameter of any texts."""
+    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
 
 
 def copy_rows(connection: Connection[Any], table: str, columns: tuple[str, ...], rows: list[str]) -> None:

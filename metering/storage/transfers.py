@@ -20,11 +20,12 @@ _COLUMNS: Final = (
 
 def append(connection: Connection[Any], transfers: Sequence[Transfer], recorded_at: datetime) -> None:
     """Insert transfers, all recorded at the same time."""
-    recorded = recorded_at.isoformat()
+    # The time of nearly all is the time of recording: its text is made once.
+    recorded = str(recorded_at)
     rows = [
         f"{one.account_id}\t{one.id}\t{one.kind}\t{one.source}\t{one.target}\t{to_number(one.amount_pico)}\t"
         f"{text(one.reason)}\t{text(one.actor)}\t{one.reverses_id or NULL}\t{recorded}\t"
-        f"{one.effective_at.isoformat()}"
+        f"{recorded if one.effective_at is recorded_at else one.effective_at}"
         for one in transfers
     ]
     copy_rows(connection, "transfers", _COLUMNS, rows)

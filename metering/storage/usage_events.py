@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
 from metering.money import to_number, to_pico
-from metering.storage.copying import NULL, binary, copy_rows, json_text, text
+from metering.storage.copying import NULL, array, binary, copy_rows, json_text, text_array, texts
 from metering.usage.event import UsageEvent
 from metering.usage.normalize import TokenCounts
 
@@ -66,22 +65,22 @@ def encode(
     status_code = NULL if event.status_code is None else event.status_code
     latency_ms = NULL if event.latency_ms is None else event.latency_ms
     cost = NULL if cost_pico is None else to_number(cost_pico)
+    event_id, model, endpoint, error, request_id, label = texts(
+        event.id, event.model, event.endpoint, event.error, event.request_id, pricing_tier_label
+    )
     return (
-        f"{event.account_id}\t{text(event.id)}\t{event.created_at.isoformat()}\t{event.source}\t"
-        f"{text(event.model)}\t{text(event.endpoint)}\t{event.status}\t{status_code}\t{text(event.error)}\t"
-        f"{text(event.request_id)}\t{latency_ms}\t{json_text(documents.usage)}\t"
+        f"{event.account_id}\t{event_id}\t{event.created_at}\t{event.source}\t{model}\t{endpoint}\t"
+        f"{event.status}\t{status_code}\t{error}\t{request_id}\t{latency_ms}\t{json_text(documents.usage)}\t"
         f"{json_text(documents.output_urls)}\t{json_text(documents.metadata)}\t{binary(event.body_digest)}\t"
-        f"{cost}\t{json_text(documents.line_items)}\t{text(pricing_tier_label)}\t"
+        f"{cost}\t{json_text(documents.line_items)}\t{label}\t"
         f"{json_text(documents.unpriced)}\t{json_text(documents.unbilled)}\t{tokens.input}\t{tokens.output}\t"
         f"{tokens.cache_read}\t{tokens.cache_write}\t{tokens.total}\t{book_digest}"
     )
 
 
-def complete(
-    row: str, sequence: int, recorded_at: datetime, transfer_id: str | None, balance_pico: int
-) -> str:
+def complete(row: str, sequence: int, recorded_at: str, transfer_id: str | None, balance_pico: int) -> str:
     """The row with the columns that only the locked account can tell."""
-    return f"{row}\t{sequence}\t{recorded_at.isoformat()}\t{transfer_id or NULL}\t{to_number(balance_pico)}"
+    return f"{row}\t{sequence}\t{recorded_at}\t{transfer_id or NULL}\t{to_number(balance_pico)}"
 
 
 def append(connection: Connection[Any], rows: list[str]) -> None:
@@ -94,7 +93,8 @@ def find_many(
 ) -> dict[tuple[str, str], StoredEvent]:
     """The events that are recorded already, of the (account_id, id) asked for."""
     asked = list(keys)
-    found = connection.execute(_FIND, ([account for account, _ in asked], [event for _, event in asked]))
+    accounts, ids = array(account for account, _ in asked), text_array(event for _, event in asked)
+    found = connection.execute(_FIND, [accounts, ids])
     return {(row[0], row[1]): _stored(row[2:]) for row in found}
 
 

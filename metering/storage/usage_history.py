@@ -6,6 +6,7 @@ costs"): a filter that matches rarely is led by the rollups to the hours in whic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -13,7 +14,6 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     and_,
     func,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from metering.money import to_pico
-from metering.storage.tables import usage_events, usage_rollups
+from metering.storage.tables import accounts, usage_events, usage_rollups
 from metering.usage.history import Cursor, Filters, RecordedEvent
 
 _HOUR: Final = timedelta(hours=1)
@@ -56,6 +56,31 @@ def list_events(
     return [_recorded(row) for row in rows]
 
 
+def find_events(connection: Connection, event_id: str) -> list[tuple[str, RecordedEvent]]:
+    """(account_id, event) of every account that has an event of this id: one index probe an account."""
+    events = usage_events.c
+    query = (
+        select(accounts.c.account_id, *_COLUMNS, events.cost_usd)
+        .select_from(accounts.join(usage_events, accounts.c.account_id == events.account_id))
+        .where(events.id == event_id)
+    )
+    return [(str(row[0]), _recorded(row[1:])) for row in connection.execute(query)]
+
+
+def unpriced_by_model(connection: Connection) -> list[tuple[str, str, int, datetime, datetime]]:
+    """(model, reason, events, first and last created_at) of the events that have no price, most first."""
+    events = usage_events.c
+    reason = events.unpriced["reason"].as_string()
+    count = func.count()
+    query = (
+        select(events.model, reason, count, func.min(events.created_at), func.max(events.created_at))
+        .where(events.unpriced.is_not(None))
+        .group_by(events.model, reason)
+        .order_by(count.desc(), events.model, reason)
+    )
+    return [tuple(row) for row in connection.execute(query)]
+
+
 def spend_by_source(
     connection: Connection, account_id: str, since: datetime | None, until: datetime | None
 ) -> dict[str, int]:
@@ -82,9 +107,9 @@ def spend_by_source(
     return spent
 
 
-def _recorded(row: Row[Any]) -> RecordedEvent:
-    *fields, cost = row
-    return RecordedEvent(*fields, None if cost is None else to_pico(cost))
+def _recorded(row: Sequence[Any]) -> RecordedEvent:
+    cost = None if row[-1] is None else to_pico(row[-1])
+    return RecordedEvent._make([*row[:-1], cost])
 
 
 def _conditions(account_id: str, filters: Filters, before: Cursor | None) -> list[ColumnElement[bool]]:

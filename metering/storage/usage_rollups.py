@@ -9,14 +9,16 @@ from typing import Any, Final
 from psycopg import Connection
 
 from metering.money import to_number
+from metering.storage.copying import array, text_array
 
 RollupKey = tuple[str, datetime, str, str]
 
 _ADD: Final = """
     INSERT INTO usage_rollups AS kept (account_id, hour, model, source, events, errors, unpriced, cost_usd,
                                        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
-    SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
-                         %s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[], %s::numeric[])
+    SELECT * FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::bigint[],
+                         %s::bigint[], %s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[],
+                         %s::numeric[], %s::numeric[])
     ON CONFLICT (account_id, hour, model, source) DO UPDATE SET
         events = kept.events + excluded.events,
         errors = kept.errors + excluded.errors,
@@ -47,12 +49,11 @@ def add(connection: Connection[Any], rollups: dict[RollupKey, Rollup]) -> None:
     """Add the sums to what is kept for each (account_id, hour, model, source)."""
     if not rollups:
         return
-    columns = [list(column) for column in zip(*rollups, strict=True)]
-    sums = list(rollups.values())
-    columns[1] = [hour.isoformat() for hour in columns[1]]  # type: ignore[attr-defined]
-    counts = ("events", "errors", "unpriced")
-    columns += [[getattr(rollup, name) for rollup in sums] for name in counts]
-    columns.append([to_number(rollup.cost_pico) for rollup in sums])
+    accounts, hours, models, sources = zip(*rollups, strict=True)
+    sums = rollups.values()
+    columns = [array(accounts), text_array(map(str, hours)), text_array(models), array(sources)]
+    columns += [array(getattr(rollup, name) for rollup in sums) for name in ("events", "errors", "unpriced")]
+    columns.append(array(to_number(rollup.cost_pico) for rollup in sums))
     tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    columns += [[str(getattr(rollup, name)) for rollup in sums] for name in tokens]
+    columns += [array(getattr(rollup, name) for rollup in sums) for name in tokens]
     connection.execute(_ADD, columns)
