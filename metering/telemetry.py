@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -49,21 +49,48 @@ for _outcome in ("accepted", "duplicate", "conflict", "unpriced", "rejected"):
 _SECRET_NAMES: Final = frozenset(
     {"authorization", "x-api-key", "x_api_key", "token", "api_key", "secret", "password"}
 )
-_SECRET: Final = re.compile(r"\b(sk-[\w-]*?|mst-)[\w-]{16,}|(?<=://)[^/@\s]+@")
+_SECRET: Final = r"\b(?:sk-[\w-]*?|mst-)[\w-]{16,}|(?<=://)[^/@\s]+(?=@)|(?<=bearer )\S+"
+_REDACTED: Final = "[redacted]"
 
 
-def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank what must not be in a log: by its name, or because it looks like a key or a URL's password."""
-    for name, value in event.items():
-        if name.lower() in _SECRET_NAMES:
-            event[name] = "[redacted]"
-        elif isinstance(value, str):
-            event[name] = _SECRET.sub("[redacted]", value)
-    return event
+def redactor(key_prefix: str) -> structlog.typing.Processor:
+    """Blank what must not be in a log: by its name, or because it looks like a key or a URL's password.
+
+    `key_prefix` is what customers' keys begin with here.
+    """
+    secret = re.compile(rf"(?i){_SECRET}|{re.escape(key_prefix)}[\w-]{{8,}}")
+
+    def clean(value: object) -> object:
+        if isinstance(value, str):
+            return secret.sub(_REDACTED, value)
+        if isinstance(value, bytes):
+            return clean(value.decode("latin-1"))
+        if isinstance(value, Mapping):
+            return {name: _REDACTED if _is_secret(name) else clean(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            # A header as ASGI has it: a name and its value.
+            hides = len(value) == 2 and _is_secret(value[0])  # noqa: PLR2004
+            return [clean(value[0]), _REDACTED] if hides else [clean(inner) for inner in value]
+        return value
+
+    def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for name, value in event.items():
+            # The records of other libraries are carried along under private names.
+            if not name.startswith("_"):
+                event[name] = _REDACTED if _is_secret(name) else clean(value)
+        return event
+
+    return redact
 
 
-def configure_logging(level: str) -> None:
+def _is_secret(name: object) -> bool:
+    text = name.decode("latin-1") if isinstance(name, bytes) else name
+    return isinstance(text, str) and text.lower() in _SECRET_NAMES
+
+
+def configure_logging(level: str, key_prefix: str) -> None:
     """One JSON object a line on standard error, from structlog and from the libraries alike."""
+    redact = redactor(key_prefix)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

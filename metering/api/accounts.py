@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from msgspec import Meta
 
@@ -36,7 +37,7 @@ Dollars = Annotated[
     Meta(
         extra_json_schema={
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 10**9},
                 {"type": "string", "pattern": AMOUNT_PATTERN, "maxLength": 40},
             ]
         }
@@ -222,7 +223,7 @@ async def get_account(request: Request_, account_id: FromPath[UUID]) -> Response
 @post(
     "/v1/accounts/{account_id:uuid}/keys",
     guards=[needs_scope("accounts:write")],
-    operation_class=body_of(CreateApiKey),
+    operation_class=body_of(CreateApiKey, is_optional=True),
     responses=error_responses(400, 401, 403, 404, 409, 413),
 )
 async def create_api_key(request: Request_, account_id: FromPath[UUID]) -> Response[ApiKeyBody]:
@@ -266,7 +267,8 @@ async def revoke_api_key(
     "/v1/accounts/{account_id:uuid}/grants",
     guards=[needs_scope("credits:write")],
     operation_class=body_of(CreateGrant, required=("amount_usd",)),
-    responses=error_responses(400, 401, 403, 404, 409, 413),
+    responses=error_responses(400, 401, 403, 404, 409, 413)
+    | {200: ResponseSpec(GrantBody, generate_examples=False, description="It was granted before.")},
 )
 async def create_grant(
     request: Request_,

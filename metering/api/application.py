@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -13,6 +13,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from metering import __version__
 from metering.api import account, accounts, health, prices, usage_events
+from metering.api.documentation import AmountSchema
 from metering.api.errors import handle
 from metering.api.state import Services
 
@@ -26,9 +27,11 @@ def create_application(
     """The ASGI application over its services."""
     return Litestar(
         route_handlers=[
-            *usage_events.routes,
-            *accounts.routes,
-            *account.routes,
+            Router(
+                "/",
+                route_handlers=[*usage_events.routes, *accounts.routes, *account.routes],
+                security=[{"bearer": []}, {"x-api-key": []}],
+            ),
             *prices.routes,
             *health.routes,
         ],
@@ -48,7 +51,7 @@ def create_application(
                     "x-api-key": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
                 }
             ),
-            security=[{"bearer": []}, {"x-api-key": []}],
         ),
+        plugins=[AmountSchema()],
         logging_config=None,
     )

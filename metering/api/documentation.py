@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar.openapi.spec import (
@@ -15,9 +16,14 @@ from litestar.openapi.spec import (
     Schema,
 )
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.plugins import OpenAPISchemaPlugin
+from litestar.typing import FieldDefinition
 
 from metering.api.event_bodies import MAX_EVENTS, EventBody
 from metering.usage.event import SOURCES
+
+if TYPE_CHECKING:
+    from litestar._openapi.schema_generation import SchemaCreator
 
 _MOMENT: Final = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
 _LIMIT: Final = Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=200, default=100)
@@ -30,6 +36,19 @@ _QUERY: Final = (
     ("model", Schema(type=OpenAPIType.STRING), "Filter to one model ID."),
     ("status", Schema(type=OpenAPIType.STRING, enum=["success", "error"]), "Filter by request status."),
 )
+
+
+class AmountSchema(OpenAPISchemaPlugin):
+    """Amounts, which are `Decimal` in the bodies' types, leave as JSON numbers."""
+
+    @staticmethod
+    def is_plugin_supported_type(value: object) -> bool:
+        """Whether it is an amount."""
+        return value is Decimal
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: SchemaCreator) -> Schema:  # noqa: ARG002
+        """A number."""
+        return Schema(type=OpenAPIType.NUMBER)
 
 
 def object_schema(kind: type[msgspec.Struct]) -> Schema:
@@ -50,7 +69,9 @@ def object_schema(kind: type[msgspec.Struct]) -> Schema:
     )
 
 
-def body_of(kind: type[msgspec.Struct], *, required: tuple[str, ...] = ()) -> type[Operation]:
+def body_of(
+    kind: type[msgspec.Struct], *, required: tuple[str, ...] = (), is_optional: bool = False
+) -> type[Operation]:
     """An operation whose body is a `kind`; `required` names fields that the decoder does not insist on."""
 
     @dataclass
@@ -59,7 +80,7 @@ def body_of(kind: type[msgspec.Struct], *, required: tuple[str, ...] = ()) -> ty
             schema = object_schema(kind)
             schema.required = [*(schema.required or ()), *required]
             self.request_body = RequestBody(
-                required=True, content={"application/json": OpenAPIMediaType(schema)}
+                required=not is_optional, content={"application/json": OpenAPIMediaType(schema)}
             )
 
     return Posted
@@ -70,7 +91,7 @@ def _schema(described: dict[str, Any]) -> Schema:
     words = {
         "type": "type", "format": "format", "enum": "enum", "default": "default", "pattern": "pattern",
         "minLength": "min_length", "maxLength": "max_length", "minimum": "minimum", "maximum": "maximum",
-        "exclusiveMaximum": "exclusive_maximum",
+        "exclusiveMaximum": "exclusive_maximum", "exclusiveMinimum": "exclusive_minimum",
     }  # fmt: skip
     known = {words[key]: value for key, value in described.items() if key in words}
     if "anyOf" in described:

@@ -14,6 +14,8 @@ from metering.errors import InvalidParameter
 from metering.money import AmountError, to_number, to_pico
 
 T = TypeVar("T")
+# What a decoder raises for input that nests too deeply or is not UTF-8, beside its own errors.
+UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _AT: Final = re.compile(r" - at (?:`key` in )?`\$(?:\[\.\.\.\]|\[\d+\])?\.?([^`]*)`$")
 _QUOTED: Final = re.compile(r"field `([^`]+)`")
@@ -51,7 +53,7 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise invalid_field(error) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise not_json(error) from error
 
 

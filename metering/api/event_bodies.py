@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Final, NamedTuple
+from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from metering.api.encoding import invalid_field, not_json
+from metering.api.encoding import UNREADABLE, invalid_field, not_json
 from metering.errors import AccountNotFound, InvalidParameter, PayloadTooLarge
 from metering.usage.event import MAX_ID, MAX_NAME, Source, Status, UsageEvent
 
@@ -32,7 +33,7 @@ _CLOUD_BATCH: Final = "application/cloudevents-batch+json"
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Text = Annotated[str, Meta(max_length=10_000)]
-_Url = Annotated[str, Meta(max_length=10_000, pattern=r"^[A-Za-z][A-Za-z0-9+.\-]*:\S+$")]
+_Url = Annotated[str, Meta(max_length=10_000, pattern=r"^[A-Za-z][A-Za-z0-9+.\-]*:\S+(?!\s)$")]
 
 
 class EventBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -80,12 +81,20 @@ class Received(NamedTuple):
     event: UsageEvent | Rejection
 
 
-_EVENT: Final = msgspec.json.Decoder(EventBody, float_hook=Decimal)
-_EVENTS: Final = msgspec.json.Decoder(list[EventBody], float_hook=Decimal)
+def _decimal(text: str) -> Decimal:
+    """The number as it is spelt; an exponent of twenty digits is more than even a Decimal holds."""
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError("Number out of range") from error
+
+
+_EVENT: Final = msgspec.json.Decoder(EventBody, float_hook=_decimal)
+_EVENTS: Final = msgspec.json.Decoder(list[EventBody], float_hook=_decimal)
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_CLOUD: Final = msgspec.json.Decoder(CloudEventBody, float_hook=Decimal)
-_ANY: Final = msgspec.json.Decoder(float_hook=Decimal)
+_CLOUD: Final = msgspec.json.Decoder(CloudEventBody, float_hook=_decimal)
+_ANY: Final = msgspec.json.Decoder(float_hook=_decimal)
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
@@ -124,7 +133,7 @@ def _read_json(body: bytes, now: datetime) -> list[Received]:
         raise InvalidParameter('send an event, a list of events, or {"events": [...]}', param="events")
     try:
         bodies = _EVENTS.decode(body)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, RecursionError, UnicodeDecodeError):
         raws = _bounded(_well_formed(_RAW_LIST.decode, body))
         return [_read_one(bytes(raw), now) for raw in raws]
     except msgspec.DecodeError as error:
@@ -135,7 +144,7 @@ def _read_json(body: bytes, now: datetime) -> list[Received]:
 def _read_one(raw: bytes | msgspec.Raw, now: datetime) -> Received:
     try:
         one = _EVENT.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         sent_id = _sent_id(raw)
         return Received(sent_id, Rejection(sent_id, invalid_field(error)))
     return Received(one.id, _event(one, one.id, now))
@@ -144,18 +153,21 @@ def _read_one(raw: bytes | msgspec.Raw, now: datetime) -> Received:
 def _read_cloud_event(raw: bytes | msgspec.Raw, now: datetime) -> Received:
     try:
         envelope = _CLOUD.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         sent_id = _sent_id(raw)
         return Received(sent_id, Rejection(sent_id, invalid_field(error)))
     return _unwrap(envelope, now)
 
 
 def _read_binary_cloud_event(body: bytes, headers: Mapping[str, str], now: datetime) -> Received:
-    fields: dict[str, Any] = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+    # Attributes are percent-encoded in headers (CloudEvents' HTTP binding, 3.1.3.2).
+    fields: dict[str, Any] = {
+        name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")
+    }
     fields["data"] = _well_formed(_ANY.decode, body) if body.strip() else {}
     try:
         envelope = msgspec.convert(fields, CloudEventBody)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         return Received(fields.get("id"), Rejection(fields.get("id"), invalid_field(error)))
     return _unwrap(envelope, now)
 
@@ -175,6 +187,9 @@ def _unwrap(envelope: CloudEventBody, now: datetime) -> Received:
     if len(identity) > MAX_ID:
         error = InvalidParameter(f"source and id together have more than {MAX_ID} characters", param="source")
         return Received(envelope.id, Rejection(envelope.id, error))
+    if "\0" in envelope.source:
+        error = InvalidParameter("must not contain the character U+0000", param="source")
+        return Received(envelope.id, Rejection(envelope.id, error))
     try:
         one = msgspec.convert(fields, EventBody)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -188,7 +203,7 @@ def _event(body: EventBody, event_id: str, now: datetime) -> UsageEvent | Reject
         return Rejection(body.id, AccountNotFound("There is no such account.", param="account_id"))
     try:
         canonical = _CANONICAL.encode(body)
-    except OverflowError:
+    except RecursionError:
         canonical = b""
     # The cheap signs first; only where one shows is the event walked through.
     suspicious = (
@@ -235,8 +250,6 @@ def _find_unstorable(body: EventBody) -> InvalidParameter | None:
             return InvalidParameter(
                 f"nests deeper than {MAX_DEPTH} levels", param=path.split(".")[0].split("[")[0]
             )
-        if isinstance(item, int) and not -(2**63) <= item < 2**63:
-            return InvalidParameter("holds a whole number beyond 64 bits", param=path)
         if "\0" in (item if isinstance(item, str) else path):
             return InvalidParameter("must not contain the character U+0000", param=path.replace("\0", "?"))
         if isinstance(item, dict):
@@ -255,7 +268,7 @@ def _bounded(events: list[Any]) -> Iterable[Any]:
 def _well_formed(decode: Callable[[bytes], Any], body: bytes) -> Any:  # noqa: ANN401  (JSON)
     try:
         return decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise not_json(error) from error
 
 
@@ -264,5 +277,5 @@ def _sent_id(raw: bytes | msgspec.Raw) -> str | None:
     try:
         sent = _RAW_OBJECT.decode(raw).get("id")
         return msgspec.json.decode(sent, type=str) if sent is not None else None
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None

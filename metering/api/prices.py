@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
 from metering import clock
@@ -60,7 +61,10 @@ class PriceList(msgspec.Struct):
     data: list[PriceBody]
 
 
-@get("/v1/prices", responses=error_responses(304))
+NOT_MODIFIED: Final = {304: ResponseSpec(None, description="The client has it already.")}
+
+
+@get("/v1/prices", responses=error_responses() | NOT_MODIFIED)
 async def list_prices(request: Request[None, None, Any]) -> Response[PriceList]:
     """The price list; its ETag changes when a price does."""
     book = services(request).book
@@ -69,7 +73,7 @@ async def list_prices(request: Request[None, None, Any]) -> Response[PriceList]:
     return _tagged(request, book, {"object": "list", "data": entries})
 
 
-@get("/v1/prices/{model_id:str}", responses=error_responses(304, 404))
+@get("/v1/prices/{model_id:str}", responses=error_responses(400, 404) | NOT_MODIFIED)
 async def get_price(request: Request[None, None, Any], model_id: FromPath[str]) -> Response[PriceBody]:
     """One model's prices."""
     book = services(request).book

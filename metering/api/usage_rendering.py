@@ -6,17 +6,31 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
+from decimal import Decimal
 from typing import Any, Final
+
+import msgspec
 
 from metering.api.encoding import amount, moment
 from metering.money import divide_half_even
 from metering.services.history import AccountUsage
 from metering.services.stamping import NOT_SHOWN
 from metering.usage.history import Cursor, Filters, RecordedEvent
-from metering.usage.meters import TOOLS
+from metering.usage.meters import TOOLS, UPSTREAM_COST
 
 CURRENCY: Final = "USD"
 SEQUENCE_DIGITS: Final = 12
+# Keys of metadata that the contract documents. With another value they are left out: a client would trip.
+_ONE_OF: Final[Mapping[str, Sequence[str]]] = {
+    "category": ("gpu_cloud", "agents", "playground"),
+    "agent_type": ("openclaw", "hermes"),
+}
+_TEXTS: Final = frozenset({"agent_name", "agent_instance_id", "gpu_slug", "gpu_display", "conversation_id"})
+_NUMBERS: Final = frozenset({"seconds", "price_hourly"})
+# A number of more digits, which no amount has, keeps its exponent: written out it could fill the memory.
+_PLAIN_DIGITS: Final = 40
+# `192.0.2.1:443` and `[2001:db8::1]:443`.
+_PORT: Final = re.compile(r"^(?:([0-9.]+):[0-9]+|\[([^\]]*)\](?::[0-9]+)?)$")
 # IP addresses, user agents and our own cost are never shown, whatever a gateway puts into metadata.
 _PRIVATE: Final = re.compile(
     r"(.*_)?(ip|ips|ip_addr|ip_address|remote_addr|remote_address|forwarded_for|user_agent|useragent|ua)"
@@ -104,11 +118,12 @@ def _event(event: RecordedEvent) -> dict[str, object]:
 
 def _metadata(event: RecordedEvent) -> dict[str, object]:
     """What the gateway sent, without what is private, and what explains the cost."""
-    shown: dict[str, object] = dict(_public(event.metadata or {}))
+    sent = {name: value for name, value in (event.metadata or {}).items() if _keeps_contract(name, value)}
+    shown: dict[str, object] = _public(sent)
     worker_usage = {name: value for name, value in _public(event.usage).items() if name not in NOT_SHOWN}
     cost = None if event.cost_pico is None else amount(event.cost_pico)
     shown["worker_usage"] = worker_usage | {"cost_usd": cost, "pricing_tier_label": event.pricing_tier_label}
-    items = event.line_items or []
+    items = [_public(_without_upstream(item)) for item in event.line_items or []]
     shown["tool_breakdown"] = [
         {
             "tool": item["meter"].removeprefix(TOOLS),
@@ -123,8 +138,22 @@ def _metadata(event: RecordedEvent) -> dict[str, object]:
     return shown
 
 
+def _keeps_contract(name: str, value: object) -> bool:
+    """Whether a key that the contract documents has a value as it says; all other keys are free."""
+    if name in _ONE_OF:
+        return value in _ONE_OF[name]
+    if name in _NUMBERS:
+        return isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return name not in _TEXTS or isinstance(value, str)
+
+
+def _without_upstream(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The line item; what a provider's own figure prices is a task to the customer."""
+    return {**item, "meter": "tasks"} if item["meter"] == UPSTREAM_COST else item
+
+
 def _public(value: Any) -> Any:  # noqa: ANN401  (JSON)
-    """The document without private keys and addresses, at any depth."""
+    """The document without private keys and addresses, at any depth, and numbers in plain decimals."""
     if isinstance(value, Mapping):
         return {
             key: _public(inner)
@@ -133,14 +162,18 @@ def _public(value: Any) -> Any:  # noqa: ANN401  (JSON)
         }
     if isinstance(value, list):
         return [_public(inner) for inner in value if not _is_address(inner)]
+    if isinstance(value, Decimal) and abs(value.adjusted()) < _PLAIN_DIGITS:
+        return msgspec.Raw(f"{value:f}".encode())
     return value
 
 
 def _is_address(value: object) -> bool:
-    if not isinstance(value, str) or not (value.count(".") == 3 or ":" in value):
+    """An IP address, a network, one with a port, or a list of them as proxies forward it."""
+    if not isinstance(value, str) or not (value.count(".") >= 3 or ":" in value):
         return False
     try:
-        ipaddress.ip_address(value)
+        for part in value.split(","):
+            ipaddress.ip_interface(_PORT.sub(r"\1\2", part.strip()))
     except ValueError:
         return False
     return True

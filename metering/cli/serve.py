@@ -44,7 +44,7 @@ def serve(host: str | None, port: int | None) -> None:
 
 def configure(settings: Settings) -> None:
     """Set up the logs of a long-running command."""
-    telemetry.configure_logging(settings.log_level)
+    telemetry.configure_logging(settings.log_level, settings.api_key_prefix)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -67,25 +67,19 @@ class Rater:
         return Rating(items, cost, label, quantities, unbilled)
 
     def _derive(self, card: PreparedCard, quantities: dict[str, Quantity]) -> None:
-        """Add the meters that follow from others, where the usage does not state them."""
+        """Add the meters that follow from others, where the usage states one of those but not the meter."""
         for name in card.derived:
             meter = self.book.vocabulary.meters[name]
-            if name in quantities:
+            if name in quantities or quantities.keys().isdisjoint(meter.sum_of or meter.product_of):
                 continue
-            if meter.sum_of:
-                total: Quantity = 0
-                for part in meter.sum_of:
-                    total = plus(total, quantities.get(part, 0))
-                quantities[name] = total
-            elif any(factor in quantities for factor in meter.product_of):
-                product: Quantity = 1
-                for factor in meter.product_of:
-                    product = times(
-                        product, quantities.get(factor, self.book.vocabulary.meters[factor].default)
-                    )
-                if product >= LIMIT:
-                    raise InvalidUsage(f"makes {name} {LIMIT} or more", param=meter.product_of[0])
-                quantities[name] = product
+            derived: Quantity = 0 if meter.sum_of else 1
+            for other in meter.sum_of:
+                derived = plus(derived, quantities.get(other, 0))
+            for other in meter.product_of:
+                derived = times(derived, quantities.get(other, self.book.vocabulary.meters[other].default))
+            if meter.product_of and derived >= LIMIT:
+                raise InvalidUsage(f"makes {name} {LIMIT} or more", param=meter.product_of[0])
+            quantities[name] = derived
 
 
 def _line_items(

@@ -47,7 +47,7 @@ def grant_credit(
     key, now = checked(idempotency_key, "idempotency_key"), clock.now()
     with database.transaction() as connection:
         # The lock orders an account's grants: of two with the same key the second finds the first.
-        locked = balances.lock_many(driver(connection), [account_id])
+        locked = list(balances.lock_many(driver(connection), [account_id]))
         if not locked:
             raise AccountNotFound("There is no such account.", param="account_id")
         first = grants.find_by_idempotency_key(connection, account_id, key)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -31,6 +32,7 @@ from metering.usage.event import UsageEvent
 from metering.usage.normalize import TokenCounts, count_tokens
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
+_DOCUMENT: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
 class Recorded(NamedTuple):
@@ -77,6 +79,7 @@ class _Account:
 
     posted_pico: int
     event_count: int
+    has_new: bool = False
     costs: dict[LedgerAccount, tuple[str, int]] = field(default_factory=dict)
 
 
@@ -128,20 +131,17 @@ class Ingest:
         return Prepared(event, cost, tokens, line_items, stamped, unpriced, rating.unbilled, row)
 
     def quote(self, prepared: Sequence[Prepared | Refused]) -> list[Outcome]:
-        """What `record` would answer, without effect; the balance is as if each event stood alone."""
+        """What `record` would answer at this moment, without effect."""
+        kept, now = _kept(prepared), clock.now()
+        posting = _Posting(now, oldest=now - self._max_age)
         with self._database.snapshot() as connection:
-            known = balances.find_many(driver(connection), {p.event.account_id for p in _kept(prepared)})
-        outcomes: list[Outcome] = []
-        for one in prepared:
-            if isinstance(one, Refused):
-                outcomes.append(one)
-            elif one.event.account_id not in known:
-                outcomes.append(_unknown_account(one.event))
-            else:
-                outcomes.append(
-                    _recorded(one, known[one.event.account_id].posted_pico - (one.cost_pico or 0))
-                )
-        return outcomes
+            raw = driver(connection)
+            found = balances.find_many(raw, {p.event.account_id for p in kept})
+            posting.accounts = {name: _Account(balance.posted_pico, 0) for name, balance in found.items()}
+            posting.known = dict(
+                usage_events.find_many(raw, ((p.event.account_id, p.event.id) for p in kept))
+            )
+        return [one if isinstance(one, Refused) else posting.post(one) for one in prepared]
 
     def record(self, prepared: Sequence[Prepared | Refused]) -> list[Outcome]:
         """Record each event once and post its cost, all in one transaction; outcomes in order.
@@ -154,18 +154,18 @@ class Ingest:
         posting = _Posting(now, oldest=now - self._max_age)
         with self._database.transaction() as connection:
             raw = driver(connection)
-            posting.accounts = {
-                account: _Account(posted, count)
-                for account, posted, count in balances.lock_many(
-                    raw, sorted({p.event.account_id for p in kept})
-                )
-            }
-            posting.known = usage_events.find_many(raw, ((p.event.account_id, p.event.id) for p in kept))
+            # A pipeline is one round trip. What is known is looked up after the locks are had.
+            with raw.pipeline():
+                locked = balances.lock_many(raw, sorted({p.event.account_id for p in kept}))
+                known = usage_events.find_many(raw, ((p.event.account_id, p.event.id) for p in kept))
+            posting.accounts = {one.account_id: _Account(one.posted_pico, one.event_count) for one in locked}
+            posting.known = dict(known)
             outcomes = [one if isinstance(one, Refused) else posting.post(one) for one in prepared]
             usage_events.append(raw, posting.rows)
-            transfers.append(raw, posting.transfers(), now)
-            balances.move_many(raw, posting.movements(), now)
-            usage_rollups.add(raw, posting.rollups)
+            with raw.pipeline():
+                transfers.append(raw, posting.transfers(), now)
+                balances.move_many(raw, posting.movements(), now)
+                usage_rollups.add(raw, posting.rollups)
         _count(outcomes, time.perf_counter() - started)
         for fields in posting.unbilled:
             telemetry.count_unbilled(fields)
@@ -217,6 +217,7 @@ class _Posting:
     def _charge(self, account: _Account, one: Prepared) -> str | None:
         """Take the cost from the account; the id of the transfer that will carry it, if there is any."""
         account.event_count += 1
+        account.has_new = True
         if not one.cost_pico:
             return None
         account.posted_pico -= one.cost_pico
@@ -249,8 +250,12 @@ class _Posting:
         ]
 
     def movements(self) -> list[tuple[str, int, int]]:
-        """(account_id, posted balance, event count) of each account, as they are now."""
-        return [(name, account.posted_pico, account.event_count) for name, account in self.accounts.items()]
+        """(account_id, posted balance, event count) of each account that has a new event."""
+        return [
+            (name, account.posted_pico, account.event_count)
+            for name, account in self.accounts.items()
+            if account.has_new
+        ]
 
 
 def _kept(prepared: Iterable[Prepared | Refused]) -> list[Prepared]:
@@ -269,7 +274,7 @@ def _recorded(one: Prepared, balance_pico: int) -> Recorded:
 
 
 def _from_stored(stored: StoredEvent) -> Recorded:
-    usage = msgspec.json.decode(stored.usage)
+    usage = _DOCUMENT.decode(stored.usage)
     stamped = stamp(stored.usage, usage, stored.cost_pico, stored.pricing_tier_label)
     return Recorded(
         "duplicate", stored.cost_pico, stored.line_items, stamped, stored.unpriced, stored.balance_after_pico

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
@@ -34,10 +34,21 @@ def open_account(connection: Connection[Any], account_id: str) -> None:
     connection.execute(_OPEN, [account_id])
 
 
-def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(account_id, posted picodollars, event count) of those that exist, locked until the end."""
-    rows = connection.execute(_LOCK, [array(account_ids)])
-    return [(account_id, int(pico), count) for account_id, pico, count in rows]
+class Locked(NamedTuple):
+    """A balance that nobody else moves before the transaction ends."""
+
+    account_id: str
+    posted_pico: int
+    event_count: int
+
+
+def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> Iterable[Locked]:
+    """The balances of those accounts that exist, locked until the end; in a pipeline, to be read after it."""
+    return connection.cursor(row_factory=_locked).execute(_LOCK, [array(account_ids)])
+
+
+def _locked(_cursor: object) -> Callable[[Sequence[Any]], Locked]:
+    return lambda row: Locked(row[0], int(row[1]), row[2])
 
 
 def move_many(connection: Connection[Any], moved: Sequence[tuple[str, int, int]], at: datetime) -> None:

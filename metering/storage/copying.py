@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from psycopg import Connection, sql
+from psycopg import Connection
 
 NULL: Final = "\\N"
 _SPECIAL: Final = re.compile(r"[\\\t\n\r]")
@@ -47,18 +47,25 @@ def array(values: Iterable[object]) -> str:
     return f"{{{','.join(map(str, values))}}}"
 
 
-def text_array(values: Iterable[str]) -> str:
-    """An array parameter of any texts."""
-    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
-    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
+def text_array(values: Iterable[str | None]) -> str:
+    """An array parameter of any texts; None is NULL."""
+    return f"{{{','.join(map(_quoted, values))}}}"
 
 
-def copy_rows(connection: Connection[Any], table: str, columns: tuple[str, ...], rows: list[str]) -> None:
-    """Append rows, each its columns' values joined by tabs, without a line end."""
-    if not rows:
-        return
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write("\n".join(rows) + "\n")
+def _quoted(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def copy_rows(connection: Connection[Any], statement: bytes, rows: list[str]) -> None:
+    """Append rows, each its columns' values joined by tabs, by a `copy_statement`."""
+    if rows:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write("\n".join(rows) + "\n")
+
+
+def copy_statement(table: str, columns: tuple[str, ...]) -> bytes:
+    """COPY into the columns of a table, whose names are our own."""
+    return f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
 from metering.money import to_number, to_pico
-from metering.storage.copying import NULL, array, binary, copy_rows, json_text, text_array, texts
+from metering.storage.copying import (
+    NULL,
+    array,
+    binary,
+    copy_rows,
+    copy_statement,
+    json_text,
+    text_array,
+    texts,
+)
 from metering.usage.event import UsageEvent
 from metering.usage.normalize import TokenCounts
 
@@ -22,6 +30,7 @@ _COLUMNS: Final = (
     "sequence", "recorded_at", "transfer_id", "balance_after_usd",
 )  # fmt: skip
 
+_APPEND: Final = copy_statement("usage_events", _COLUMNS)
 _FIND: Final = """
     SELECT e.account_id::text, e.id, e.body_digest, e.cost_usd, e.line_items::text, e.usage::text,
            e.pricing_tier_label, e.unpriced, e.balance_after_usd
@@ -85,20 +94,31 @@ def complete(row: str, sequence: int, recorded_at: str, transfer_id: str | None,
 
 def append(connection: Connection[Any], rows: list[str]) -> None:
     """Insert complete rows; the caller holds the accounts' locks and knows that the ids are new."""
-    copy_rows(connection, "usage_events", _COLUMNS, rows)
+    copy_rows(connection, _APPEND, rows)
 
 
 def find_many(
     connection: Connection[Any], keys: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], StoredEvent]:
-    """The events that are recorded already, of the (account_id, id) asked for."""
+) -> Iterable[tuple[tuple[str, str], StoredEvent]]:
+    """(key, event) of what is recorded already, of the keys (account_id, id) asked for.
+
+    In a pipeline, to be read after its end.
+    """
     asked = list(keys)
     accounts, ids = array(account for account, _ in asked), text_array(event for _, event in asked)
-    found = connection.execute(_FIND, [accounts, ids])
-    return {(row[0], row[1]): _stored(row[2:]) for row in found}
+    return connection.cursor(row_factory=_stored).execute(_FIND, [accounts, ids])
 
 
-def _stored(row: tuple[Any, ...]) -> StoredEvent:
-    digest, cost, line_items, usage, label, unpriced, balance = row
-    cost_pico = None if cost is None else to_pico(Decimal(cost))
-    return StoredEvent(digest, cost_pico, line_items, usage, label, unpriced, to_pico(Decimal(balance)))
+def _stored(_cursor: object) -> Callable[[Sequence[Any]], tuple[tuple[str, str], StoredEvent]]:
+    return lambda row: (
+        (row[0], row[1]),
+        StoredEvent(
+            row[2],
+            None if row[3] is None else to_pico(row[3]),
+            row[4],
+            row[5],
+            row[6],
+            row[7],
+            to_pico(row[8]),
+        ),
+    )
