@@ -25,12 +25,15 @@ _LOG: Final = telemetry.log(__name__)
 
 
 class ErrorDetail(msgspec.Struct):
-    """What went wrong: `code` for programs, `message` for people, `param` the field at fault."""
+    """What went wrong: `code` for programs, `message` for people, `param` the field at fault.
+
+    The contract knows no null here: where no field is at fault, `param` is empty.
+    """
 
     message: str
     type: str
     code: str
-    param: str | None
+    param: str
 
 
 class ErrorBody(msgspec.Struct):
@@ -73,8 +76,10 @@ def detail(error: MeteringError) -> ErrorDetail:
         shown = (
             error.message if isinstance(error, errors.Unavailable) else "Something went wrong on our side."
         )
-        return ErrorDetail(shown, "api_error", error.code, None)
-    return ErrorDetail(error.message, "invalid_request_error", error.code, error.param)
+        return ErrorDetail(shown, "api_error", error.code, "")
+    is_about_key = error.http_status == errors.InvalidApiKey.http_status
+    param = error.param or ("Authorization" if is_about_key else "")
+    return ErrorDetail(error.message, "invalid_request_error", error.code, param)
 
 
 def _translate(error: Exception) -> MeteringError:

@@ -91,6 +91,7 @@ def _decimal(text: str) -> Decimal:
 
 _EVENT: Final = msgspec.json.Decoder(EventBody, float_hook=_decimal)
 _EVENTS: Final = msgspec.json.Decoder(list[EventBody], float_hook=_decimal)
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CLOUD: Final = msgspec.json.Decoder(CloudEventBody, float_hook=_decimal)
@@ -111,7 +112,7 @@ def read_events(body: bytes, content_type: str, headers: Mapping[str, str], now:
         lines = [line for line in body.splitlines() if line.strip()]
         return [_read_one(line, now) for line in _bounded(lines)]
     if media_type == _CLOUD_EVENT:
-        return [_read_cloud_event(body, now)]
+        return [_read_cloud_event(_well_formed(_RAW.decode, body), now)]
     if media_type == _CLOUD_BATCH:
         return [_read_cloud_event(raw, now) for raw in _bounded(_well_formed(_RAW_LIST.decode, body))]
     return _read_json(body, now)

@@ -203,10 +203,8 @@ class _Compiler:
     def compile_charge(self, line: Document, *where: str) -> Charge | None:
         model = str(line.get("model", "per_unit"))
         meters = _meters(line, model)
-        unknown = [meter for meter in meters if self.vocabulary.meter(meter) is None]
         by = str(line.get("tier_by", meters[0]))
-        if self.vocabulary.meter(by) is None:
-            unknown.append(by)
+        unknown = [meter for meter in dict.fromkeys([*meters, by]) if self.vocabulary.meter(meter) is None]
         for meter in unknown:
             self.report(*where, f"unknown meter `{meter}`")
         when = self.compile_when(line, *where)
