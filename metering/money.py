@@ -59,6 +59,8 @@ def to_number(pico: int) -> str:
 
 def plain(value: Decimal) -> str:
     """Any finite Decimal as the shortest plain text, never an exponent: `"0.00000009"`."""
+    if not value:
+        return "0"  # without the sign and the places that a zero may have
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -52,7 +52,7 @@ class Rater:
         if card.derived:
             self._derive(card, quantities)
         unbilled = {}
-        if not quantities.keys() <= card.covered:
+        if not card.covered.issuperset(quantities):
             unbilled = {
                 name: count for name, count in quantities.items() if count and name not in card.covered
             }
@@ -96,13 +96,8 @@ def _line_items(
         for part in group.parts:
             quantity = less(quantity, quantities.get(part, 0))
         line = group.only
-        if group.ladder_by is not None:
-            basis = quantities.get(group.ladder_by, 0)
-            for line in group.lines:
-                if line.above < basis <= line.up_to:
-                    break
-            else:
-                line = None
+        if line is None and group.single:
+            line = _pick(group, usage, quantities)
         if line is not None and line.unit and type(quantity) is int and quantity > 0:
             items.append(LineItem(line.term, quantity, quantity * line.unit))
         elif quantity > 0:
@@ -112,6 +107,17 @@ def _line_items(
     if items and (card.minimum_pico is not None or card.maximum_pico is not None):
         _hold_total(card, items)
     return items
+
+
+def _pick(group: Group, usage: Mapping[str, object], quantities: Mapping[str, Quantity]) -> Line | None:
+    """The one line that applies; by its tier alone where nothing else tells the lines apart."""
+    if group.ladder_by is not None:
+        basis = quantities.get(group.ladder_by, 0)
+        for line in group.lines:
+            if line.above < basis <= line.up_to:
+                return line
+        return None
+    return next((line for line in group.lines if line.applies(usage, quantities)), None)
 
 
 def _implied(

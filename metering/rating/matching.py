@@ -66,8 +66,9 @@ class Group:
 
     `parts` are the meters that are part of this one and have lines of their own: the group prices the
     rest. `implied`: an event carries it once unless it says otherwise. `tasks`: some line prices a task
-    by the provider's figure. `only` is the single unconditional line, `ladder_by` the meter that picks
-    the line where nothing but its quantity does; both are shortcuts to what `applies` says.
+    by the provider's figure. `only` is the single unconditional line; `ladder_by` the meter that picks
+    the line where nothing but its quantity does; both are shortcuts to what `applies` says of each line.
+    `single` says that one line at most applies, and has a price for any quantity.
     """
 
     meter: str
@@ -77,6 +78,7 @@ class Group:
     tasks: bool
     only: Line | None
     ladder_by: str | None
+    single: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,8 @@ def _group(
         if (known := vocabulary.meters.get(name)) is not None and known.part_of == meter
     )
     tasks = any(line.model in {"dynamic", "percentage"} for line in lines)
-    simple = not tasks and not any(line.conditions or line.model == "graduated" for line in lines)
+    single = not tasks and not any(line.model == "graduated" for line in lines)
+    simple = single and not any(line.conditions for line in lines)
     bases = {line.tier_by for line in lines}
     return Group(
         meter,
@@ -188,6 +191,7 @@ def _group(
         tasks=tasks,
         only=lines[0] if simple and bases == {None} else None,
         ladder_by=bases.pop() if simple and len(bases) == 1 else None,
+        single=single,
     )
 
 

@@ -22,6 +22,12 @@ TOTAL: Final = "total_tokens"
 REQUESTS: Final = "requests"
 UPSTREAM_COST: Final = "upstream_cost_usd"
 TOOLS: Final = "tools."
+INPUT: Final = "input_tokens"
+OUTPUT: Final = "output_tokens"
+INPUT_DETAILS: Final = "input_tokens_details"
+CACHED_DETAILS: Final = ("prompt_tokens_details.cached_tokens", f"{INPUT_DETAILS}.cached_tokens")
+# What the responses and the messages shape call the meters above.
+TOKEN_ALIASES: Final = frozenset({INPUT, OUTPUT, *CACHED_DETAILS})
 
 # Two quantities have at most 15 digits before the point and 18 after it each: nothing here is ever inexact.
 _EXACT: Final = Context(prec=96, traps=[Inexact, InvalidOperation])
@@ -57,19 +63,22 @@ class Field:
 class Vocabulary:
     """All meters and fields, by name. `tools.<tool>` is a meter for any tool and is not listed.
 
-    `parts` has the whole of each meter that is part of another; `counted` the meters that pick no variant.
+    `parts` has the whole of each meter that is part of another. `counted` are the names whose number stands
+    for a quantity and picks no variant; `unified` those that call for a look at the token shapes.
     """
 
     meters: Mapping[str, Meter] = field(default_factory=lambda: MappingProxyType({}))
     fields: Mapping[str, Field] = field(default_factory=lambda: MappingProxyType({}))
     parts: Mapping[str, str] = field(init=False)
     counted: frozenset[str] = field(init=False)
+    unified: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive what is asked for each event."""
         parts = {meter.name: meter.part_of for meter in self.meters.values() if meter.part_of}
         object.__setattr__(self, "parts", MappingProxyType(parts))
-        object.__setattr__(self, "counted", frozenset(self.meters.keys() - self.fields.keys()))
+        object.__setattr__(self, "counted", TOKEN_ALIASES | (self.meters.keys() - self.fields.keys()))
+        object.__setattr__(self, "unified", TOKEN_ALIASES | parts.keys())
 
     def meter(self, name: str) -> Meter | None:
         """The meter of that name, or None; a tool's meter is made on the spot."""

@@ -15,8 +15,13 @@ from metering.errors import InvalidUsage
 from metering.usage.meters import (
     CACHE_READ,
     CACHE_WRITE,
+    CACHED_DETAILS,
     COMPLETION,
+    INPUT,
+    INPUT_DETAILS,
+    OUTPUT,
     PROMPT,
+    TOKEN_ALIASES,
     TOOLS,
     TOTAL,
     Quantity,
@@ -26,12 +31,6 @@ from metering.usage.meters import (
 # A quantity beyond this is a mistake, not work: it keeps every product inside NUMERIC(38,12).
 LIMIT: Final = 10**15
 MAX_PLACES: Final = 18
-
-_INPUT: Final = "input_tokens"
-_OUTPUT: Final = "output_tokens"
-_INPUT_DETAILS: Final = "input_tokens_details"
-_CACHED_DETAILS: Final = ("prompt_tokens_details.cached_tokens", f"{_INPUT_DETAILS}.cached_tokens")
-_COUNTS: Final = frozenset({_INPUT, _OUTPUT, *_CACHED_DETAILS})
 
 
 class TokenCounts(NamedTuple):
@@ -55,18 +54,18 @@ def normalize(usage: Mapping[str, object], vocabulary: Vocabulary) -> dict[str, 
     counted = vocabulary.counted
     nested = False
     for name, value in usage.items():
-        if type(value) is int and (name in counted or name in _COUNTS) and 0 <= value < LIMIT:
+        if type(value) is int and name in counted and 0 <= value < LIMIT:
             quantities[name] = value
         elif isinstance(value, dict | list):
             nested = True
-            if name in vocabulary.fields or name in vocabulary.meters or name in _COUNTS:
+            if name in vocabulary.fields or name in vocabulary.meters or name in TOKEN_ALIASES:
                 raise InvalidUsage("must be a single value, not a list or an object", param=name)
         elif value is not None:
             _take(name, value, vocabulary, quantities)
     if nested:
         for path, value in _leaves(usage):
             _take(path, value, vocabulary, quantities)
-    if not quantities.keys().isdisjoint(_COUNTS) or not quantities.keys().isdisjoint(vocabulary.parts):
+    if not vocabulary.unified.isdisjoint(quantities):
         _unify_tokens(usage, quantities)
         _check_parts(usage, vocabulary, quantities)
     return quantities
@@ -89,7 +88,7 @@ def _take(path: str, value: object, vocabulary: Vocabulary, quantities: dict[str
     if field is not None and field.kind != "number":
         if not isinstance(value, str if field.kind == "string" else bool):
             raise InvalidUsage(f"must be a {field.kind}", param=path)
-    elif meter is not None or name in _COUNTS:
+    elif meter is not None or name in TOKEN_ALIASES:
         number = _number(path, value)
         if number < 0:
             raise InvalidUsage("must not be negative", param=path)
@@ -148,19 +147,19 @@ def _leaves(usage: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 def _unify_tokens(usage: Mapping[str, object], quantities: dict[str, Quantity]) -> None:
     """Bring the responses and the messages shape into the words of chat completions."""
-    for path in _CACHED_DETAILS:
+    for path in CACHED_DETAILS:
         if path in quantities:
             _agree(quantities, CACHE_READ, quantities.pop(path), path)
-    if _OUTPUT in quantities:
-        _agree(quantities, COMPLETION, quantities.pop(_OUTPUT), _OUTPUT)
-    stated = quantities.pop(_INPUT, None)
+    if OUTPUT in quantities:
+        _agree(quantities, COMPLETION, quantities.pop(OUTPUT), OUTPUT)
+    stated = quantities.pop(INPUT, None)
     if stated is None:
         return
     cached = quantities.get(CACHE_READ, 0) + quantities.get(CACHE_WRITE, 0)
     if PROMPT in quantities:
         if stated not in (quantities[PROMPT], quantities[PROMPT] - cached):
-            raise InvalidUsage(f"disagrees with {PROMPT}", param=_INPUT)
-    elif isinstance(usage.get(_INPUT_DETAILS), dict):
+            raise InvalidUsage(f"disagrees with {PROMPT}", param=INPUT)
+    elif isinstance(usage.get(INPUT_DETAILS), dict):
         quantities[PROMPT] = stated
     else:
         quantities[PROMPT] = stated + cached
@@ -183,7 +182,7 @@ def _check_parts(
 def _field_stating(name: str, usage: Mapping[str, object]) -> str:
     """The field of the usage that states the meter: cached tokens have three."""
     if name == CACHE_READ and usage.get(name) is None:
-        for path in _CACHED_DETAILS:
+        for path in CACHED_DETAILS:
             details = usage.get(path.partition(".")[0])
             if isinstance(details, dict) and details.get("cached_tokens") is not None:
                 return path
