@@ -61,12 +61,9 @@ schema: $(VENV)/.runtime ## Generate pricing_rules/schema.json from the grammar
 	@mv $(VENV)/schema.json pricing_rules/schema.json
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure pricing and ingest on this machine (BENCH_ARGS=…)
-	@$(BIN)/python -m bench $(BENCH_ARGS)
-
-.PHONY: bench-peers
-bench-peers: $(VENV)/.dev $(PEERS)/.installed ## The same, beside litellm, genai-prices and tokencost
-	@$(BIN)/python -m bench --peers $(PEERS)/bin/python $(BENCH_ARGS)
+bench: $(VENV)/.dev ## Measure beside peers and limits, in 4 minutes (BENCH_ARGS="rating --json FILE")
+	@$(MAKE) --no-print-directory $(PEERS)/.installed || printf '» %s\n' 'no peers to compare with: going on without'
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 .PHONY: setup
 setup: $(VENV)/.dev ## Install what development needs into .venv

@@ -117,7 +117,10 @@ def _pick(group: Group, usage: Mapping[str, object], quantities: Mapping[str, Qu
             if line.above < basis <= line.up_to:
                 return line
         return None
-    return next((line for line in group.lines if line.applies(usage, quantities)), None)
+    for line in group.lines:
+        if line.applies(usage, quantities):
+            return line
+    return None
 
 
 def _implied(

@@ -93,23 +93,29 @@ class Live:
 
     def usage(self, customer: Customer, **query: str | int | None) -> dict[str, Any]:
         """The customer's history, which the contract's schema is held against; `from_` is `from`."""
-        named = {name.rstrip("_"): value for name, value in query.items() if value is not None}
-        answer = self.http.get("/v1/account/usage", params=named, headers=customer.headers)
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = decode(answer)
+        body = self._page(customer, query)
         validate(body)
         return body
 
     def pages(self, customer: Customer, **query: str | int | None) -> Iterator[dict[str, Any]]:
-        """Page after page, to the end."""
+        """Page after page, to the end; the schema is held against the first and the last."""
         before: str | None = None
         while True:
-            page = self.usage(customer, before=before, **query)
+            page = self._page(customer, {**query, "before": before})
+            if before is None or page["next_cursor"] is None:
+                validate(page)
             yield page
             before = page["next_cursor"]
             assert page["has_more"] is (before is not None)
             if before is None:
                 return
+
+    def _page(self, customer: Customer, query: Mapping[str, str | int | None]) -> dict[str, Any]:
+        named = {name.rstrip("_"): value for name, value in query.items() if value is not None}
+        answer = self.http.get("/v1/account/usage", params=named, headers=customer.headers)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = decode(answer)
+        return body
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What stands in the database."""
@@ -183,3 +189,14 @@ def well_formed(error: dict[str, Any]) -> dict[str, Any]:
     assert error["message"]
     assert "Traceback" not in error["message"]
     return error
+
+
+def statuses(results: Iterable[dict[str, Any]]) -> list[str]:
+    """What became of each event."""
+    return [one["status"] for one in results]
+
+
+def posted(live: Live, customer: Customer) -> Decimal:
+    """The balance as the customer sees it."""
+    amount: Decimal = live.usage(customer, limit=1)["balance"]["amount"]
+    return Decimal(amount)
