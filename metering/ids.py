@@ -10,13 +10,11 @@ import time
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562) as text: 48 bits of Unix milliseconds, then 74 random bits; sorts by time made."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (milliseconds & (1 << 48) - 1) << 80 | random
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time_hex = f"{time.time_ns() // 1_000_000:012x}"
+    random = os.urandom(10).hex()
+    # Version 7 stands in the 13th digit; the variant's two bits in the 17th, 8 to b.
+    variant = "89ab"[int(random[18], 16) & 3]
+    return f"{time_hex[:8]}-{time_hex[8:]}-7{random[:3]}-{variant}{random[3:6]}-{random[6:18]}"
 
 
 def new_secret(prefix: str) -> str:

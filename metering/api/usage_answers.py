@@ -10,7 +10,6 @@ import msgspec
 
 from metering.api.event_bodies import Received, Rejection
 from metering.errors import MeteringError
-from metering.money import to_number
 from metering.services.ingest import Outcome, Recorded, Refused
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
@@ -40,8 +39,8 @@ def _recorded(one: Received, event_id: str, outcome: Recorded) -> str:
         unpriced = _JSON.encode(outcome.unpriced).decode()
         head += f',"unpriced":{unpriced}'
     else:
-        head += f',"cost_usd":{to_number(outcome.cost_pico or 0)},"line_items":{outcome.line_items}'
-    return f'{head},"usage":{outcome.usage},"balance":{to_number(outcome.balance_pico)}}}'
+        head += f',"cost_usd":{outcome.cost},"line_items":{outcome.line_items}'
+    return f'{head},"usage":{outcome.usage},"balance":{outcome.balance}}}'
 
 
 def _refused(event_id: str | None, status: str, error: MeteringError) -> str:

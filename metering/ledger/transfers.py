@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple, Self
 
 from metering.ledger.chart import LedgerAccount
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """One movement of `amount_pico` picodollars on the books of `account_id`.
-
-    `effective_at` is when it happened; when it was recorded is the database's to say. `reverses_id` names
-    the transfer that this one mirrors. Raises `ValueError` for what would not be a movement.
-    """
-
+class _Fields(NamedTuple):
     id: str
     account_id: str
     kind: str
@@ -27,9 +20,22 @@ class Transfer:
     actor: str | None = None
     reverses_id: str | None = None
 
-    def __post_init__(self) -> None:
+
+class Transfer(_Fields):
+    """One movement of `amount_pico` picodollars on the books of `account_id`.
+
+    `effective_at` is when it happened; when it was recorded is the database's to say. `reverses_id` names
+    the transfer that this one mirrors. Raises `ValueError` for what would not be a movement, as the table's
+    CHECKs would.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *fields: Any, **named: Any) -> Self:  # noqa: ANN401  (the fields say what they are)
         """Refuse what the table's CHECKs refuse, before it gets there."""
-        if self.amount_pico <= 0:
-            raise ValueError(f"a transfer moves a positive amount, not {self.amount_pico}")
-        if self.source is self.target:
-            raise ValueError(f"a transfer moves between two accounts, not within {self.source}")
+        transfer = super().__new__(cls, *fields, **named)
+        if transfer.amount_pico <= 0:
+            raise ValueError(f"a transfer moves a positive amount, not {transfer.amount_pico}")
+        if transfer.source is transfer.target:
+            raise ValueError(f"a transfer moves between two accounts, not within {transfer.source}")
+        return transfer

@@ -1,4 +1,4 @@
-"""The auditor: do the books keep their laws?"""
+"""The auditor, who asks whether the books keep their laws."""
 
 from __future__ import annotations
 

@@ -21,15 +21,16 @@ from metering.errors import AccountNotFound, InvalidParameter, InvalidUsage, Met
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.posting_rules import post_usage, revenue_of
 from metering.ledger.transfers import Transfer
+from metering.money import to_number
 from metering.rating.engine import Rater
 from metering.rating.rating import Rating, Unpriced
 from metering.services.stamping import stamp
-from metering.storage import balances, copying, transfers, usage_events, usage_rollups
+from metering.storage import balances, copying, transfers, usage_events
 from metering.storage.database import Database, driver
 from metering.storage.usage_events import Documents, StoredEvent
-from metering.storage.usage_rollups import Rollup, RollupKey
+from metering.storage.usage_rollups import RollupKey, Rollups, Sums
 from metering.usage.event import UsageEvent
-from metering.usage.normalize import TokenCounts, count_tokens
+from metering.usage.normalize import count_tokens
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _DOCUMENT: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -38,16 +39,16 @@ _DOCUMENT: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 class Recorded(NamedTuple):
     """An event that is kept: accepted, duplicate or unpriced, with the figures of its first answer.
 
-    `line_items` and `usage` (stamped) are encoded JSON; `cost_pico` is None and `unpriced` has meter and
-    reason where there is no price; `balance_pico` is the account's posted balance after the event.
+    `line_items` and `usage` (stamped) are encoded JSON; `cost` and `balance`, the account's posted balance
+    after the event, are dollars as text. Where there is no price, `cost` is None and `unpriced` says why.
     """
 
     status: str
-    cost_pico: int | None
+    cost: str | None
     line_items: str | None
     usage: str
     unpriced: Mapping[str, Any] | None
-    balance_pico: int
+    balance: str
 
 
 class Refused(NamedTuple):
@@ -65,7 +66,9 @@ class Prepared(NamedTuple):
 
     event: UsageEvent
     cost_pico: int | None
-    tokens: TokenCounts
+    cost: str | None
+    rollup_key: RollupKey
+    sums: Sums
     line_items: str | None
     stamped: str
     unpriced: Mapping[str, Any] | None
@@ -112,9 +115,10 @@ class Ingest:
     def _encode(self, event: UsageEvent, rating: Rating | Unpriced) -> Prepared:
         tokens = count_tokens(rating.quantities)
         usage = _JSON.encode(event.usage).decode()
-        label = cost = line_items = unpriced = None
+        label = cost_pico = cost = line_items = unpriced = None
         if isinstance(rating, Rating):
-            cost, label = rating.cost_pico, rating.pricing_tier_label
+            cost_pico, label = rating.cost_pico, rating.pricing_tier_label
+            cost = to_number(cost_pico)
             line_items = f"[{','.join([item.as_json() for item in rating.line_items])}]"
         else:
             unpriced = {"meter": rating.meter, "reason": rating.reason}
@@ -126,9 +130,18 @@ class Ingest:
             None if unpriced is None else _JSON.encode(unpriced).decode(),
             _JSON.encode(rating.unbilled).decode() if rating.unbilled else None,
         )
-        row = usage_events.encode(event, documents, tokens, cost, label, self._book_digest)
+        at = event.created_at
+        created_at = str(at if at.tzinfo is UTC else at.astimezone(UTC))
+        row = usage_events.encode(event, created_at, documents, tokens, cost, label, self._book_digest)
         stamped = stamp(usage, event.usage, cost, label)
-        return Prepared(event, cost, tokens, line_items, stamped, unpriced, rating.unbilled, row)
+        hour = f"{created_at[:10]}T{created_at[11:13]}:00:00+00"
+        key = (event.account_id, hour, event.model, event.source)
+        is_error, is_unpriced = event.status == "error", cost_pico is None
+        # The stated total is not summed: a page adds it up, and spend doesn't need it.
+        sums = (1, int(is_error), int(is_unpriced), cost_pico or 0, *tokens[:4])
+        return Prepared(
+            event, cost_pico, cost, key, sums, line_items, stamped, unpriced, rating.unbilled, row
+        )
 
     def quote(self, prepared: Sequence[Prepared | Refused]) -> list[Outcome]:
         """What `record` would answer at this moment, without effect."""
@@ -165,7 +178,7 @@ class Ingest:
             with raw.pipeline():
                 transfers.append(raw, posting.transfers(), now)
                 balances.move_many(raw, posting.movements(), now)
-                usage_rollups.add(raw, posting.rollups)
+                posting.rollups.keep(raw)
         _count(outcomes, time.perf_counter() - started)
         for fields in posting.unbilled:
             telemetry.count_unbilled(fields)
@@ -182,7 +195,7 @@ class _Posting:
         self.accounts: dict[str, _Account] = {}
         self.known: dict[tuple[str, str], StoredEvent] = {}
         self.rows: list[str] = []
-        self.rollups: dict[RollupKey, Rollup] = {}
+        self.rollups = Rollups()
         self.unbilled: list[Collection[str]] = []
         self._in_batch: dict[tuple[str, str], tuple[bytes, Recorded]] = {}
 
@@ -203,14 +216,13 @@ class _Posting:
                 "rejected", InvalidParameter(f"must not be older than {days} days", param="created_at")
             )
         transfer_id = self._charge(account, one)
-        row = usage_events.complete(
-            one.row, account.event_count, self._recorded_at, transfer_id, account.posted_pico
-        )
+        balance = to_number(account.posted_pico)
+        row = usage_events.complete(one.row, account.event_count, self._recorded_at, transfer_id, balance)
         self.rows.append(row)
-        self._roll_up(one)
+        self.rollups.add(one.rollup_key, one.sums)
         if one.unbilled:
             self.unbilled.append(one.unbilled)
-        recorded = _recorded(one, account.posted_pico)
+        recorded = _recorded(one, balance)
         self._in_batch[key] = (event.body_digest, recorded)
         return recorded
 
@@ -225,21 +237,6 @@ class _Posting:
         transfer_id, sum_pico = account.costs.get(revenue) or (ids.new_id(), 0)
         account.costs[revenue] = (transfer_id, sum_pico + one.cost_pico)
         return transfer_id
-
-    def _roll_up(self, one: Prepared) -> None:
-        event = one.event
-        at = event.created_at
-        # What is in UTC already, as nearly all is, needs no conversion.
-        hour = (at if at.tzinfo is UTC else at.astimezone(UTC)).replace(minute=0, second=0, microsecond=0)
-        rollup = self.rollups.setdefault((event.account_id, hour, event.model, event.source), Rollup())
-        rollup.events += 1
-        rollup.errors += event.status == "error"
-        rollup.unpriced += one.cost_pico is None
-        rollup.cost_pico += one.cost_pico or 0
-        rollup.input_tokens += one.tokens.input
-        rollup.output_tokens += one.tokens.output
-        rollup.cache_read_tokens += one.tokens.cache_read
-        rollup.cache_write_tokens += one.tokens.cache_write
 
     def transfers(self) -> list[Transfer]:
         """One transfer for each account and kind of revenue that was charged."""
@@ -268,16 +265,16 @@ def _unknown_account(event: UsageEvent) -> Refused:
     )
 
 
-def _recorded(one: Prepared, balance_pico: int) -> Recorded:
+def _recorded(one: Prepared, balance: str) -> Recorded:
     status = "accepted" if one.unpriced is None else "unpriced"
-    return Recorded(status, one.cost_pico, one.line_items, one.stamped, one.unpriced, balance_pico)
+    return Recorded(status, one.cost, one.line_items, one.stamped, one.unpriced, balance)
 
 
 def _from_stored(stored: StoredEvent) -> Recorded:
     usage = _DOCUMENT.decode(stored.usage)
-    stamped = stamp(stored.usage, usage, stored.cost_pico, stored.pricing_tier_label)
+    stamped = stamp(stored.usage, usage, stored.cost, stored.pricing_tier_label)
     return Recorded(
-        "duplicate", stored.cost_pico, stored.line_items, stamped, stored.unpriced, stored.balance_after_pico
+        "duplicate", stored.cost, stored.line_items, stamped, stored.unpriced, stored.balance_after
     )
 
 

@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from metering.money import to_number
 from metering.usage.meters import UPSTREAM_COST
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
@@ -16,12 +15,11 @@ _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 NOT_SHOWN: Final = frozenset({"cost_usd", "pricing_tier_label", UPSTREAM_COST})
 
 
-def stamp(encoded: str, usage: Mapping[str, object], cost_pico: int | None, label: str | None) -> str:
+def stamp(encoded: str, usage: Mapping[str, object], cost: str | None, label: str | None) -> str:
     """The usage object with `cost_usd` and `pricing_tier_label`, as JSON; `encoded` is `usage` as JSON."""
     if not NOT_SHOWN.isdisjoint(usage):
         shown = {name: value for name, value in usage.items() if name not in NOT_SHOWN}
         encoded = _JSON.encode(shown).decode()
-    cost = "null" if cost_pico is None else to_number(cost_pico)
     label_json = "null" if label is None else json.dumps(label, ensure_ascii=False)
     separator = "," if len(encoded) > len("{}") else ""
-    return f'{encoded[:-1]}{separator}"cost_usd":{cost},"pricing_tier_label":{label_json}}}'
+    return f'{encoded[:-1]}{separator}"cost_usd":{cost or "null"},"pricing_tier_label":{label_json}}}'

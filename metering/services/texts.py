@@ -10,7 +10,7 @@ MAX_NAME: Final = 255
 
 
 def checked(text: str, param: str, *, most: int = MAX_NAME) -> str:
-    """The text without space around it; raises `InvalidParameter` where it is empty, too long or has a NUL."""
+    """The text without space around it; `InvalidParameter` where it is empty, too long or has a NUL."""
     stripped = text.strip()
     if not stripped:
         raise InvalidParameter("must not be empty", param=param)

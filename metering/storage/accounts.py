@@ -13,7 +13,7 @@ from metering.storage.tables import accounts
 
 
 class Account(NamedTuple):
-    """A customer's account; `account_id` is a UUID in canonical text, the limits are shared by all its keys."""
+    """A customer's account; `account_id` is a UUID as text, the limits are shared by all its keys."""
 
     account_id: str
     name: str

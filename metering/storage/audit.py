@@ -51,7 +51,8 @@ _QUERIES: Final = MappingProxyType(
               FROM (SELECT account_id, date_trunc('hour', created_at, 'UTC') AS hour, model, source,
                            concat_ws(' ', count(*), count(*) FILTER (WHERE status = 'error'),
                                      count(*) FILTER (WHERE cost_usd IS NULL), sum(input_tokens),
-                                     sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens)) AS counts
+                                     sum(output_tokens), sum(cache_read_tokens),
+                                     sum(cache_write_tokens)) AS counts
                       FROM usage_events GROUP BY 1, 2, 3, 4) AS used
          FULL JOIN (SELECT account_id, hour, model, source,
                            concat_ws(' ', events, errors, unpriced, input_tokens, output_tokens,

@@ -51,45 +51,45 @@ class Documents(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """What the first answer for an event was made of; `unpriced` is `{"meter", "reason"}` or None."""
+    """What the first answer for an event was made of; dollars as text, `unpriced` meter and reason."""
 
     body_digest: bytes
-    cost_pico: int | None
+    cost: str | None
     line_items: str | None
     usage: str
     pricing_tier_label: str | None
     unpriced: dict[str, Any] | None
-    balance_after_pico: int
+    balance_after: str
 
 
 def encode(
     event: UsageEvent,
+    created_at: str,
     documents: Documents,
     tokens: TokenCounts,
-    cost_pico: int | None,
+    cost: str | None,
     pricing_tier_label: str | None,
     book_digest: str,
 ) -> str:
-    """The columns known before the account is locked; `book_digest` is already `copying.binary`."""
+    """The columns known before the account is locked, dollars as text; `book_digest` is `copying.binary`."""
     status_code = NULL if event.status_code is None else event.status_code
     latency_ms = NULL if event.latency_ms is None else event.latency_ms
-    cost = NULL if cost_pico is None else to_number(cost_pico)
     event_id, model, endpoint, error, request_id, label = texts(
         event.id, event.model, event.endpoint, event.error, event.request_id, pricing_tier_label
     )
     return (
-        f"{event.account_id}\t{event_id}\t{event.created_at}\t{event.source}\t{model}\t{endpoint}\t"
+        f"{event.account_id}\t{event_id}\t{created_at}\t{event.source}\t{model}\t{endpoint}\t"
         f"{event.status}\t{status_code}\t{error}\t{request_id}\t{latency_ms}\t{json_text(documents.usage)}\t"
         f"{json_text(documents.output_urls)}\t{json_text(documents.metadata)}\t{binary(event.body_digest)}\t"
-        f"{cost}\t{json_text(documents.line_items)}\t{label}\t"
+        f"{cost or NULL}\t{json_text(documents.line_items)}\t{label}\t"
         f"{json_text(documents.unpriced)}\t{json_text(documents.unbilled)}\t{tokens.input}\t{tokens.output}\t"
         f"{tokens.cache_read}\t{tokens.cache_write}\t{tokens.total}\t{book_digest}"
     )
 
 
-def complete(row: str, sequence: int, recorded_at: str, transfer_id: str | None, balance_pico: int) -> str:
+def complete(row: str, sequence: int, recorded_at: str, transfer_id: str | None, balance: str) -> str:
     """The row with the columns that only the locked account can tell."""
-    return f"{row}\t{sequence}\t{recorded_at}\t{transfer_id or NULL}\t{to_number(balance_pico)}"
+    return f"{row}\t{sequence}\t{recorded_at}\t{transfer_id or NULL}\t{balance}"
 
 
 def append(connection: Connection[Any], rows: list[str]) -> None:
@@ -114,11 +114,11 @@ def _stored(_cursor: object) -> Callable[[Sequence[Any]], tuple[tuple[str, str],
         (row[0], row[1]),
         StoredEvent(
             row[2],
-            None if row[3] is None else to_pico(row[3]),
+            None if row[3] is None else to_number(to_pico(row[3])),
             row[4],
             row[5],
             row[6],
             row[7],
-            to_pico(row[8]),
+            to_number(to_pico(row[8])),
         ),
     )

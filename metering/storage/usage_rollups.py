@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+import operator
+from typing import Any, Final, TypeAlias
 
 from psycopg import Connection
 
 from metering.money import to_number
 from metering.storage.copying import array, text_array
 
-RollupKey = tuple[str, datetime, str, str]
+# account_id, the hour in UTC as text without spaces, model, source
+RollupKey: TypeAlias = tuple[str, str, str, str]
+# events, errors, unpriced, cost in picodollars, and tokens: input, output, cache read, cache write
+Sums: TypeAlias = tuple[int, ...]
 
 _ADD: Final = """
     INSERT INTO usage_rollups AS kept (account_id, hour, model, source, events, errors, unpriced, cost_usd,
@@ -31,29 +33,22 @@ _ADD: Final = """
 """
 
 
-@dataclass(slots=True)
-class Rollup:
-    """Sums over the events of one key."""
+class Rollups:
+    """The sums of one transaction's events, by account, hour, model and source."""
 
-    events: int = 0
-    errors: int = 0
-    unpriced: int = 0
-    cost_pico: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
+    def __init__(self) -> None:
+        self._sums: dict[RollupKey, Sums] = {}
 
+    def add(self, key: RollupKey, sums: Sums) -> None:
+        """Add one event: `sums` are what it adds."""
+        known = self._sums.get(key)
+        self._sums[key] = sums if known is None else tuple(map(operator.add, known, sums))
 
-def add(connection: Connection[Any], rollups: dict[RollupKey, Rollup]) -> None:
-    """Add the sums to what is kept for each (account_id, hour, model, source)."""
-    if not rollups:
-        return
-    accounts, hours, models, sources = zip(*rollups, strict=True)
-    sums = rollups.values()
-    columns = [array(accounts), text_array(map(str, hours)), text_array(models), array(sources)]
-    columns += [array(getattr(rollup, name) for rollup in sums) for name in ("events", "errors", "unpriced")]
-    columns.append(array(to_number(rollup.cost_pico) for rollup in sums))
-    tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    columns += [array(getattr(rollup, name) for rollup in sums) for name in tokens]
-    connection.execute(_ADD, columns)
+    def keep(self, connection: Connection[Any]) -> None:
+        """Add the sums to what is kept."""
+        if self._sums:
+            accounts, hours, models, sources = zip(*self._sums, strict=True)
+            keys = [array(accounts), array(hours), text_array(models), array(sources)]
+            events, errors, unpriced, costs, *tokens = zip(*self._sums.values(), strict=True)
+            counts = map(array, (events, errors, unpriced, map(to_number, costs), *tokens))
+            connection.execute(_ADD, [*keys, *counts])
