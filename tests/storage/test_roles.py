@@ -46,7 +46,8 @@ def an_event(**changes: object) -> dict[str, Any]:
         "account_id": ACCOUNT, "id": "e-1", "sequence": 1, "created_at": NOW, "recorded_at": NOW,
         "source": "api", "model": "qwen3-max", "status": "success", "usage": {}, "output_urls": [],
         "body_digest": b"d", "cost_usd": Decimal("0.000000000001"), "book_digest": b"b",
-        "input_tokens": 1, "output_tokens": 1, "cache_read_tokens": 0, "cache_write_tokens": 0, "total_tokens": 2,
+        "input_tokens": 1, "output_tokens": 1, "cache_read_tokens": 0, "cache_write_tokens": 0,
+        "total_tokens": 2,
     } | changes  # fmt: skip
 
 
