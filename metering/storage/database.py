@@ -71,6 +71,8 @@ class Database:
             "postgresql+psycopg://",
             pool_size=pool_size,
             max_overflow=0,
+            # The same few connections again and again: their statements are prepared, their caches warm.
+            pool_use_lifo=True,
             json_serializer=_write_json,
             json_deserializer=partial(json.loads, parse_float=Decimal),
         )
