@@ -44,6 +44,7 @@ def test_what_was_in_flight_is_answered(
         while is_listening(service.port):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        time.sleep(1)  # it is patient
         assert service.is_running
         assert ledger.calls == 0
     crowd.join()

@@ -201,6 +201,8 @@ ACCEPTED: dict[str, list[Line]] = {
     "variants that share no value": [
         IMAGE | {"when": {"fps": 24}}, IMAGE | {"charge": "O", "when": {"fps": [30, 60]}}],
     "a time a number of times": [IMAGE | {"meter": "seconds", "per": "30 minutes"}],
+    "all off": [
+        INPUT, {"charge": "Off", "meter": "cache_read_input_tokens", "percent_off": "100", "spec": "s"}],
     "percent off tiers": [
         LOW, HIGH, {"charge": "Off", "meter": "cache_read_input_tokens", "percent_off": "44", "spec": "off"}],
 }  # fmt: skip

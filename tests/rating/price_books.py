@@ -87,6 +87,7 @@ def rate_cards(draw: st.DrawFn) -> list[Line]:
             st.sampled_from(
                 [
                     *WHOLES,
+                    *WHOLES,
                     "completion_tokens",
                     "total_tokens",
                     "images",
@@ -111,7 +112,7 @@ def rate_cards(draw: st.DrawFn) -> list[Line]:
         else:
             lines += draw(with_variants(meter, one_meter(meter)))
         for part in PARTS.get(meter, []):
-            if draw(st.booleans()):
+            if draw(st.integers(0, 3)):
                 lines += draw(part_lines(part, meter, lines))
     return [line | {"charge": f"{line['charge']} {number}"} for number, line in enumerate(lines)]
 
@@ -128,7 +129,7 @@ def with_variants(draw: st.DrawFn, meter: str, priced: st.SearchStrategy[list[Li
 @st.composite
 def variants(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Disjoint variants; one that asks for nothing is the only one."""
-    fields = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True, max_size=2))
+    fields = draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True, max_size=draw(st.integers(0, 2))))
     combined: list[dict[str, Any]] = [{}]
     for field in fields:
         first, *others = draw(st.permutations(VALUES[field]))
@@ -143,7 +144,7 @@ def variants(draw: st.DrawFn) -> list[dict[str, Any]]:
 @st.composite
 def one_meter(draw: st.DrawFn, meter: str) -> list[Line]:
     """One variant's lines for a meter."""
-    kind = draw(st.sampled_from(["per_unit", "volume", "graduated", "package", "task"]))
+    kind = draw(st.sampled_from(["per_unit", "volume", "per_unit", "volume", "graduated", "package", "task"]))
     per = draw(units(meter))
     if kind == "per_unit":
         return [{"meter": meter, "per": per, "rate": draw(amounts(18))}]
