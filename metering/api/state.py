@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+import anyio
 import anyio.to_thread
 from litestar import Request
 
@@ -30,6 +31,9 @@ class Services:
     commits: GroupCommit[Prepared | Refused, Outcome]
     security: Security
     api_key_prefix: str
+    # Large bodies are read one after another: threads that all compute only take the interpreter from each
+    # other, and from the one that commits.
+    one_reader: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
 
 def services(request: Request[Any, Any, Any]) -> Services:

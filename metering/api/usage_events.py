@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, Final
 
+import anyio.to_thread
 from litestar import Request, Response, post
 
 from metering import clock, telemetry
@@ -69,7 +71,8 @@ async def _prepared(request: Request_, ours: Services) -> tuple[list[Received], 
     headers = dict(request.headers)
     if len(body) <= _SMALL_BODY:
         return _read(body, content_type, headers, ours.ingest)
-    return await in_thread(_read, body, content_type, headers, ours.ingest)
+    read = partial(_read, body, content_type, headers, ours.ingest)
+    return await anyio.to_thread.run_sync(read, limiter=ours.one_reader)
 
 
 def _read(

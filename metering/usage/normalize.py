@@ -31,6 +31,9 @@ from metering.usage.meters import (
 # A quantity beyond this is a mistake, not work: it keeps every product inside NUMERIC(38,12).
 LIMIT: Final = 10**15
 MAX_PLACES: Final = 18
+# What no meter names is only kept: a time in nanoseconds must not cost the event.
+UNNAMED_LIMIT: Final = 10**30
+UNNAMED_PLACES: Final = 30
 
 
 class TokenCounts(NamedTuple):
@@ -97,8 +100,10 @@ def _take(path: str, value: object, vocabulary: Vocabulary, quantities: dict[str
                 raise InvalidUsage("must be a whole number", param=path)
             number = int(number)
         _agree(quantities, name, number, path)
-    elif field is not None or (isinstance(value, int | Decimal) and not isinstance(value, bool)):
+    elif field is not None:
         quantities[path] = _number(path, value)
+    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+        quantities[path] = _number(path, value, limit=UNNAMED_LIMIT, places=UNNAMED_PLACES)
 
 
 def _meter_name(path: str) -> str:
@@ -110,17 +115,17 @@ def _meter_name(path: str) -> str:
     return path
 
 
-def _number(path: str, value: object) -> Quantity:
+def _number(path: str, value: object, *, limit: int = LIMIT, places: int = MAX_PLACES) -> Quantity:
     """The value as a number that can be computed with exactly."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise InvalidUsage("must be a number", param=path)
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise InvalidUsage("must be a finite number", param=path)
-        if -int(value.as_tuple().exponent) > MAX_PLACES:
-            raise InvalidUsage(f"has more than {MAX_PLACES} decimal places", param=path)
-    if not -LIMIT < value < LIMIT:
-        raise InvalidUsage(f"must be below {LIMIT}", param=path)
+        if -int(value.as_tuple().exponent) > places:
+            raise InvalidUsage(f"has more than {places} decimal places", param=path)
+    if not -limit < value < limit:
+        raise InvalidUsage(f"must be below {limit}", param=path)
     return value
 
 

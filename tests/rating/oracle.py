@@ -178,7 +178,7 @@ class _Event:
             if counted or kind == "number":
                 raise BadUsage(path)
             return None
-        number = _exact(path, value)
+        number = _exact(path, value, *((15, 18) if counted or kind == "number" else (30, 30)))
         if counted and number < 0:
             raise BadUsage(path)
         whole = counted and self.meters.get(name, {}).get("type") != "number"
@@ -316,10 +316,10 @@ def tool_name(path: str) -> str:
     return f"tools.{match[1] or match[2]}" if match else path
 
 
-def _exact(path: str, value: int | Decimal) -> Fraction:
-    if isinstance(value, Decimal) and (not value.is_finite() or int(value.as_tuple().exponent) < -18):
+def _exact(path: str, value: int | Decimal, digits: int, places: int) -> Fraction:
+    if isinstance(value, Decimal) and (not value.is_finite() or int(value.as_tuple().exponent) < -places):
         raise BadUsage(path)
-    if not -(10**15) < value < 10**15:
+    if not -(10**digits) < value < 10**digits:
         raise BadUsage(path)
     return Fraction(value)
 
