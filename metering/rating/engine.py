@@ -15,6 +15,8 @@ from metering.usage.meters import REQUESTS, UPSTREAM_COST, Quantity, less, plus,
 from metering.usage.normalize import LIMIT, normalize
 
 _ONE_TASK = 1
+# What a NamedTuple's own constructor calls, without its frame: a seventh of the whole rating.
+_make = tuple.__new__
 
 
 class _Unpriceable(Exception):
@@ -64,7 +66,7 @@ class Rater:
         for item in items:
             cost += item.amount_pico
             label = label or item.term.label
-        return Rating(items, cost, label, quantities, unbilled)
+        return _make(Rating, (items, cost, label, quantities, unbilled))
 
     def _derive(self, card: PreparedCard, quantities: dict[str, Quantity]) -> None:
         """Add the meters that follow from others, where the usage states one of those but not the meter."""
@@ -99,7 +101,7 @@ def _line_items(
         if line is None and group.single:
             line = _pick(group, usage, quantities)
         if line is not None and line.unit and type(quantity) is int and quantity > 0:
-            items.append(LineItem(line.term, quantity, quantity * line.unit))
+            items.append(_make(LineItem, (line.term, quantity, quantity * line.unit)))
         elif quantity > 0:
             items += _price(group, quantity, usage, quantities)
         elif quantity < 0:

@@ -34,6 +34,7 @@ MAX_PLACES: Final = 18
 # What no meter names is only kept: a time in nanoseconds must not cost the event.
 UNNAMED_LIMIT: Final = 10**30
 UNNAMED_PLACES: Final = 30
+_TOOL_OBJECTS: Final = frozenset({"tool_calls_details", "tool_usage"})
 
 
 class TokenCounts(NamedTuple):
@@ -60,9 +61,9 @@ def normalize(usage: Mapping[str, object], vocabulary: Vocabulary) -> dict[str, 
         if type(value) is int and name in counted and 0 <= value < LIMIT:
             quantities[name] = value
         elif isinstance(value, dict | list):
-            nested = True
             if name in vocabulary.fields or name in vocabulary.meters or name in TOKEN_ALIASES:
                 raise InvalidUsage("must be a single value, not a list or an object", param=name)
+            nested = not _take_counts(name, value, quantities) or nested
         elif value is not None:
             _take(name, value, vocabulary, quantities)
     if nested:
@@ -81,6 +82,18 @@ def count_tokens(quantities: Mapping[str, Quantity]) -> TokenCounts:
     read, write = quantities.get(CACHE_READ, 0), quantities.get(CACHE_WRITE, 0)
     total = quantities.get(TOTAL, prompt + completion)
     return TokenCounts(prompt, completion, int(read), int(write), int(total))
+
+
+def _take_counts(name: str, value: object, quantities: dict[str, Quantity]) -> bool:
+    """Take an object of plain counts, as token details are; False where it needs `_take`."""
+    if not isinstance(value, dict) or name in _TOOL_OBJECTS:
+        return False
+    for key, count in value.items():
+        if type(count) is not int or not 0 <= count < LIMIT:
+            return False
+        path = f"{name}.{key}"
+        _agree(quantities, path, count, path)
+    return True
 
 
 def _take(path: str, value: object, vocabulary: Vocabulary, quantities: dict[str, Quantity]) -> None:
