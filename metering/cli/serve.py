@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 import uvicorn
+from litestar import Litestar
 
 from metering import telemetry
 from metering.app import App, Storage, build, create_asgi
@@ -80,13 +81,10 @@ def base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: App, listener: socket.socket, on_started: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; returns when everything accepted is answered.
-
-    Raises `ConfigurationError` where the application could not start.
-    """
-    config = uvicorn.Config(
-        create_asgi(app),
+def server_config(asgi: Litestar, port: int = 0) -> uvicorn.Config:
+    """How an application is served; `port` counts only where no listening socket is given."""
+    return uvicorn.Config(
+        asgi,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -96,7 +94,16 @@ def run(app: App, listener: socket.socket, on_started: Callable[[], None]) -> No
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
+        port=port,
     )
+
+
+def run(app: App, listener: socket.socket, on_started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; returns when everything accepted is answered.
+
+    Raises `ConfigurationError` where the application could not start.
+    """
+    config = server_config(create_asgi(app))
     # uvicorn raises the signal that stopped it once more: here that must not skip what follows.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped_already)

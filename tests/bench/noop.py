@@ -7,7 +7,7 @@ import os
 import uvicorn
 from litestar import Litestar, get, post
 
-from metering.cli.serve import KEEP_ALIVE_SECONDS, STOP_SECONDS
+from metering.cli.serve import server_config
 
 
 @post("/", status_code=200)
@@ -23,16 +23,5 @@ async def healthz() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        Litestar([nothing, healthz], openapi_config=None, logging_config=None),
-        port=int(os.environ["METERING_PORT"]),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    noop = Litestar([nothing, healthz], openapi_config=None, logging_config=None)
+    uvicorn.Server(server_config(noop, port=int(os.environ["METERING_PORT"]))).run()
