@@ -146,8 +146,7 @@ def _read_one(raw: bytes | msgspec.Raw, now: datetime) -> Received:
     try:
         one = _EVENT.decode(raw)
     except UNREADABLE as error:
-        sent_id = _sent_id(raw)
-        return Received(sent_id, Rejection(sent_id, invalid_field(error)))
+        return _unreadable(raw, error)
     return Received(one.id, _event(one, one.id, now))
 
 
@@ -155,9 +154,13 @@ def _read_cloud_event(raw: bytes | msgspec.Raw, now: datetime) -> Received:
     try:
         envelope = _CLOUD.decode(raw)
     except UNREADABLE as error:
-        sent_id = _sent_id(raw)
-        return Received(sent_id, Rejection(sent_id, invalid_field(error)))
+        return _unreadable(raw, error)
     return _unwrap(envelope, now)
+
+
+def _unreadable(raw: bytes | msgspec.Raw, error: Exception) -> Received:
+    sent_id = _sent_id(raw)
+    return Received(sent_id, Rejection(sent_id, invalid_field(error)))
 
 
 def _read_binary_cloud_event(body: bytes, headers: Mapping[str, str], now: datetime) -> Received:

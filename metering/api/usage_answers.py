@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from metering.api.errors import detail
 from metering.api.event_bodies import Received, Rejection
 from metering.errors import MeteringError
 from metering.services.ingest import Outcome, Recorded, Refused
@@ -44,10 +45,4 @@ def _recorded(one: Received, event_id: str, outcome: Recorded) -> str:
 
 
 def _refused(event_id: str | None, status: str, error: MeteringError) -> str:
-    body = {
-        "message": error.message,
-        "type": "invalid_request_error",
-        "code": error.code,
-        "param": error.param,
-    }
-    return json.dumps({"id": event_id, "status": status, "error": body}, ensure_ascii=False)
+    return _JSON.encode({"id": event_id, "status": status, "error": detail(error)}).decode()

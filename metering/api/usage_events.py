@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -68,15 +69,14 @@ async def _prepared(request: Request_, ours: Services) -> tuple[list[Received], 
     """The call's events, and those that could be read rated and encoded."""
     body = await request.body()
     content_type = request.headers.get("content-type", "")
-    headers = dict(request.headers)
     if len(body) <= _SMALL_BODY:
-        return _read(body, content_type, headers, ours.ingest)
-    read = partial(_read, body, content_type, headers, ours.ingest)
+        return _read(body, content_type, request.headers, ours.ingest)
+    read = partial(_read, body, content_type, request.headers, ours.ingest)
     return await anyio.to_thread.run_sync(read, limiter=ours.one_reader)
 
 
 def _read(
-    body: bytes, content_type: str, headers: dict[str, str], ingest: Ingest
+    body: bytes, content_type: str, headers: Mapping[str, str], ingest: Ingest
 ) -> tuple[list[Received], list[Prepared | Refused]]:
     now = clock.now()
     received = read_events(body, content_type, headers, now)
