@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from alembic import context
 from sqlalchemy import NullPool, create_engine
 
+from metering.storage import ledger_tables, tables  # noqa: F401  (they fill the metadata)
+from metering.storage.columns import metadata
 from metering.storage.database import connect_arguments
-from metering.storage.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationInfo

@@ -7,11 +7,16 @@ from typing import NamedTuple
 
 
 class Balance(NamedTuple):
-    """Picodollars. `updated_at` is when the posted balance last moved, None if it never did."""
+    """Picodollars. `updated_at` is when the posted balance last moved, None if it never did.
+
+    `next_expiry_at` is when the next of its credit ends; once that has passed, the balance still counts
+    credit that can't be used any more, until the lots are settled.
+    """
 
     posted_pico: int
     held_pico: int
     updated_at: datetime | None
+    next_expiry_at: datetime | None = None
 
     @property
     def available_pico(self) -> int:

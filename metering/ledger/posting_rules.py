@@ -7,7 +7,7 @@ from typing import Final
 
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.grants import GrantKind
-from metering.ledger.transfers import Transfer
+from metering.ledger.transfers import Transfer, TransferKind
 from metering.usage.event import Source
 
 _REVENUE: Final[dict[Source, LedgerAccount]] = {
@@ -32,7 +32,7 @@ def post_usage(
 ) -> Transfer:
     """Usage: customer credit becomes revenue."""
     credit = LedgerAccount.CUSTOMER_CREDIT
-    return Transfer(transfer_id, account_id, "usage", credit, revenue, amount_pico, effective_at)
+    return Transfer(transfer_id, account_id, TransferKind.USAGE, credit, revenue, amount_pico, effective_at)
 
 
 def post_grant(
@@ -51,11 +51,74 @@ def post_grant(
     return Transfer(
         transfer_id,
         account_id,
-        "grant",
+        TransferKind.GRANT,
         source,
         credit,
         amount_pico,
         effective_at,
         reason=reason,
         actor=actor,
+    )
+
+
+def post_cost_change(
+    transfer_id: str,
+    account_id: str,
+    kind: TransferKind,
+    revenue: LedgerAccount,
+    delta_pico: int,
+    effective_at: datetime,
+    *,
+    reason: str,
+    actor: str,
+) -> Transfer:
+    """The difference when usage turned out to cost more (credit becomes revenue) or less (the other way)."""
+    credit = LedgerAccount.CUSTOMER_CREDIT
+    source, target = (credit, revenue) if delta_pico > 0 else (revenue, credit)
+    amount_pico = abs(delta_pico)
+    return Transfer(
+        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
+    )
+
+
+def post_adjustment(
+    transfer_id: str,
+    account_id: str,
+    kind: TransferKind,
+    amount_pico: int,
+    effective_at: datetime,
+    *,
+    reason: str,
+    actor: str,
+) -> Transfer:
+    """Goodwill or a correction by hand: given away, or taken back where the amount is negative."""
+    credit, given = LedgerAccount.CUSTOMER_CREDIT, LedgerAccount.PROMO_EXPENSE
+    source, target = (given, credit) if amount_pico > 0 else (credit, given)
+    amount_pico = abs(amount_pico)
+    return Transfer(
+        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
+    )
+
+
+def post_expiry(transfer_id: str, account_id: str, amount_pico: int, effective_at: datetime) -> Transfer:
+    """Credit that nobody used in time."""
+    credit, breakage = LedgerAccount.CUSTOMER_CREDIT, LedgerAccount.BREAKAGE
+    return Transfer(transfer_id, account_id, TransferKind.EXPIRY, credit, breakage, amount_pico, effective_at)
+
+
+def post_reversal(
+    transfer_id: str, reversed_one: Transfer, effective_at: datetime, *, reason: str, actor: str
+) -> Transfer:
+    """The mirror image of a transfer: the same amount back."""
+    return Transfer(
+        transfer_id,
+        reversed_one.account_id,
+        TransferKind.REVERSAL,
+        reversed_one.target,
+        reversed_one.source,
+        reversed_one.amount_pico,
+        effective_at,
+        reason=reason,
+        actor=actor,
+        reverses_id=reversed_one.id,
     )

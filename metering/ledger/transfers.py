@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from metering.ledger.chart import LedgerAccount
 
 
+class TransferKind(StrEnum):
+    """Why money moved. The first five are the cost of usage; a reversal is the mirror of any other."""
+
+    USAGE = "usage"
+    AMENDMENT = "amendment"
+    RATING = "rating"
+    RERATING = "rerating"
+    EVENT_REVERSAL = "event_reversal"
+    REVERSAL = "reversal"
+    GRANT = "grant"
+    ADJUSTMENT = "adjustment"
+    GOODWILL = "goodwill"
+    EXPIRY = "expiry"
+
+
 class _Fields(NamedTuple):
     id: str
     account_id: str
-    kind: str
+    kind: TransferKind
     source: LedgerAccount
     target: LedgerAccount
     amount_pico: int
@@ -39,3 +55,10 @@ class Transfer(_Fields):
         if transfer.source is transfer.target:
             raise ValueError(f"a transfer moves between two accounts, not within {transfer.source}")
         return transfer
+
+    @property
+    def effect_pico(self) -> int:
+        """What it adds to the customer's credit: negative where it takes, zero where it passes by."""
+        if self.target is LedgerAccount.CUSTOMER_CREDIT:
+            return self.amount_pico
+        return -self.amount_pico if self.source is LedgerAccount.CUSTOMER_CREDIT else 0

@@ -54,12 +54,14 @@ def get_account(database: Database, account_id: str) -> AccountView:
     """The account and its balance; raises `AccountNotFound`."""
     with database.snapshot() as connection:
         account = accounts.get_account(connection, account_id)
-        return AccountView(account, balances.find_many(driver(connection), [account_id])[account_id])
+        return AccountView(
+            account, balances.find_many(driver(connection), [account_id], clock.now())[account_id]
+        )
 
 
 def list_accounts(database: Database, *, after: str | None = None, limit: int) -> list[AccountView]:
     """Up to `limit` accounts in the order they were opened, those after the id `after`."""
     with database.snapshot() as connection:
         found = accounts.list_accounts(connection, after=after, limit=limit)
-        known = balances.find_many(driver(connection), [account.account_id for account in found])
+        known = balances.find_many(driver(connection), [one.account_id for one in found], clock.now())
     return [AccountView(account, known[account.account_id]) for account in found]

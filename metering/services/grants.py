@@ -6,13 +6,14 @@ import hashlib
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from metering import clock, ids
-from metering.errors import AccountNotFound, IdempotencyConflict, InvalidParameter
+from metering import ids
+from metering.errors import IdempotencyConflict, InvalidParameter
 from metering.ledger.grants import DEFAULT_PRIORITY, MAX_GRANT_PICO, GrantKind
 from metering.ledger.posting_rules import post_grant
 from metering.money import to_number
 from metering.services.texts import checked
-from metering.storage import balances, grants, transfers
+from metering.storage import balances, grants
+from metering.storage.books import keep_books, lock_account
 from metering.storage.database import Database, driver
 from metering.storage.grants import Grant
 
@@ -44,30 +45,17 @@ def grant_credit(
     stands for another grant, and `InvalidParameter`.
     """
     _check(wanted)
-    key, now = checked(idempotency_key, "idempotency_key"), clock.now()
+    key = checked(idempotency_key, "idempotency_key")
     with database.transaction() as connection:
         # The lock orders an account's grants: of two with the same key the second finds the first.
-        locked = list(balances.lock_many(driver(connection), [account_id]))
-        if not locked:
-            raise AccountNotFound("There is no such account.", param="account_id")
+        books, now = lock_account(driver(connection), account_id)
         first = grants.find_by_idempotency_key(connection, account_id, key)
         if first is not None:
             return _again(first, wanted), False
         if wanted.expires_at is not None and wanted.expires_at <= now:
             raise InvalidParameter("must be in the future", param="expires_at")
-        _, posted_pico, event_count = locked[0]
-        grant = Grant(
-            id=ids.new_id(),
-            account_id=account_id,
-            transfer_id=ids.new_id(),
-            idempotency_key=key,
-            body_digest=wanted.digest(),
-            balance_after_pico=posted_pico + wanted.amount_pico,
-            created_at=now,
-            **wanted._asdict(),
-        )
         transfer = post_grant(
-            grant.transfer_id,
+            ids.new_id(),
             account_id,
             wanted.kind,
             wanted.amount_pico,
@@ -75,9 +63,22 @@ def grant_credit(
             reason=wanted.reason,
             actor=wanted.actor,
         )
-        transfers.append(driver(connection), [transfer], now)
-        balances.move_many(driver(connection), [(account_id, grant.balance_after_pico, event_count)], now)
+        books.post(transfer)
+        keep_books(driver(connection), [books], now)
+        grant = Grant(
+            id=ids.new_id(),
+            account_id=account_id,
+            transfer_id=transfer.id,
+            idempotency_key=key,
+            body_digest=wanted.digest(),
+            balance_after_pico=books.posted_pico,
+            created_at=now,
+            **wanted._asdict(),
+        )
         grants.insert_grant(connection, grant)
+        ends = [at for at in (books.next_expiry_at, wanted.expires_at) if at is not None]
+        if wanted.expires_at is not None:
+            balances.set_next_expiry(driver(connection), account_id, min(ends))
     return grant, True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from metering import clock
 from metering.ledger.balance import Balance
 from metering.storage import balances, usage_history
 from metering.storage.database import Database, driver
@@ -30,7 +31,7 @@ def get_account_usage(
 ) -> AccountUsage:
     """A page of at most `limit` events, and the spend of the window, which ignores the other filters."""
     with database.snapshot() as connection:
-        balance = balances.find_many(driver(connection), [account_id])[account_id]
+        balance = balances.find_many(driver(connection), [account_id], clock.now())[account_id]
         # One more than asked for tells whether there is another page.
         found = usage_history.list_events(connection, account_id, filters, before, limit + 1)
         spend = usage_history.spend_by_source(connection, account_id, filters.since, filters.until)

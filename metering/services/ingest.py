@@ -18,14 +18,15 @@ import msgspec
 
 from metering import clock, ids, telemetry
 from metering.errors import AccountNotFound, InvalidParameter, InvalidUsage, MeteringError
+from metering.ledger.books import Books
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.posting_rules import post_usage, revenue_of
-from metering.ledger.transfers import Transfer
 from metering.money import to_number
 from metering.rating.engine import Rater
 from metering.rating.rating import Rating, Unpriced
 from metering.services.stamping import stamp
-from metering.storage import balances, copying, transfers, usage_events
+from metering.storage import balances, copying, usage_events
+from metering.storage.books import keep_books, moment_of
 from metering.storage.database import Database, driver
 from metering.storage.usage_events import Documents, StoredEvent
 from metering.storage.usage_rollups import RollupKey, Rollups, Sums
@@ -80,8 +81,8 @@ class Prepared(NamedTuple):
 class _Account:
     """A locked account while its events are posted."""
 
+    books: Books
     posted_pico: int
-    event_count: int
     has_new: bool = False
     costs: dict[LedgerAccount, tuple[str, int]] = field(default_factory=dict)
 
@@ -149,8 +150,10 @@ class Ingest:
         posting = _Posting(now, oldest=now - self._max_age)
         with self._database.snapshot() as connection:
             raw = driver(connection)
-            found = balances.find_many(raw, {p.event.account_id for p in kept})
-            posting.accounts = {name: _Account(balance.posted_pico, 0) for name, balance in found.items()}
+            found = balances.find_many(raw, {p.event.account_id for p in kept}, now)
+            for name, (posted_pico, held_pico, updated_at, _) in found.items():
+                books = Books(name, posted_pico, held_pico, 0, 0, updated_at, None)
+                posting.accounts[name] = _Account(books, posted_pico)
             posting.known = dict(
                 usage_events.find_many(raw, ((p.event.account_id, p.event.id) for p in kept))
             )
@@ -163,21 +166,22 @@ class Ingest:
         is a conflict and changes nothing. Returns after COMMIT; raises if that failed.
         """
         kept = _kept(prepared)
-        started, now = time.perf_counter(), clock.now()
-        posting = _Posting(now, oldest=now - self._max_age)
+        started = time.perf_counter()
         with self._database.transaction() as connection:
             raw = driver(connection)
             # A pipeline is one round trip. What is known is looked up after the locks are had.
             with raw.pipeline():
                 locked = balances.lock_many(raw, sorted({p.event.account_id for p in kept}))
                 known = usage_events.find_many(raw, ((p.event.account_id, p.event.id) for p in kept))
-            posting.accounts = {one.account_id: _Account(one.posted_pico, one.event_count) for one in locked}
+            accounts = {books.account_id: _Account(books, books.posted_pico) for books in locked}
+            now = moment_of(account.books for account in accounts.values())
+            posting = _Posting(now, oldest=now - self._max_age)
+            posting.accounts = accounts
             posting.known = dict(known)
             outcomes = [one if isinstance(one, Refused) else posting.post(one) for one in prepared]
             usage_events.append(raw, posting.rows)
             with raw.pipeline():
-                transfers.append(raw, posting.transfers(), now)
-                balances.move_many(raw, posting.movements(), now)
+                keep_books(raw, posting.moved(), now)
                 posting.rollups.keep(raw)
         _count(outcomes, time.perf_counter() - started)
         for fields in posting.unbilled:
@@ -217,7 +221,9 @@ class _Posting:
             )
         transfer_id = self._charge(account, one)
         balance = to_number(account.posted_pico)
-        row = usage_events.complete(one.row, account.event_count, self._recorded_at, transfer_id, balance)
+        row = usage_events.complete(
+            one.row, account.books.event_count, self._recorded_at, transfer_id, balance
+        )
         self.rows.append(row)
         self.rollups.add(one.rollup_key, one.sums)
         if one.unbilled:
@@ -228,7 +234,7 @@ class _Posting:
 
     def _charge(self, account: _Account, one: Prepared) -> str | None:
         """Take the cost from the account; the id of the transfer that will carry it, if there is any."""
-        account.event_count += 1
+        account.books.event_count += 1
         account.has_new = True
         if not one.cost_pico:
             return None
@@ -238,21 +244,15 @@ class _Posting:
         account.costs[revenue] = (transfer_id, sum_pico + one.cost_pico)
         return transfer_id
 
-    def transfers(self) -> list[Transfer]:
-        """One transfer for each account and kind of revenue that was charged."""
-        return [
-            post_usage(transfer_id, account_id, revenue, amount_pico, self.now)
-            for account_id, account in self.accounts.items()
-            for revenue, (transfer_id, amount_pico) in account.costs.items()
-        ]
-
-    def movements(self) -> list[tuple[str, int, int]]:
-        """(account_id, posted balance, event count) of each account that has a new event."""
-        return [
-            (name, account.posted_pico, account.event_count)
-            for name, account in self.accounts.items()
-            if account.has_new
-        ]
+    def moved(self) -> list[Books]:
+        """The books of each account that has a new event: one transfer for each kind of revenue charged."""
+        moved = [account for account in self.accounts.values() if account.has_new]
+        for account in moved:
+            for revenue, (transfer_id, amount_pico) in account.costs.items():
+                account.books.post(
+                    post_usage(transfer_id, account.books.account_id, revenue, amount_pico, self.now)
+                )
+        return [account.books for account in moved]
 
 
 def _kept(prepared: Iterable[Prepared | Refused]) -> list[Prepared]:

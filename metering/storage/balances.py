@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from psycopg import Connection
 
 from metering.ledger.balance import Balance
+from metering.ledger.books import Books
 from metering.money import to_number, to_pico
 from metering.storage.copying import array
 
 # Sorted, so that two transactions that want the same accounts wait for each other and never in a circle.
 _LOCK: Final = """
-    SELECT account_id::text, (posted_usd * 1000000000000)::numeric(38,0)::text, event_count FROM balances
-     WHERE account_id = ANY(%s::uuid[]) ORDER BY account_id FOR UPDATE
+    SELECT account_id::text, (posted_usd * 1000000000000)::numeric(38,0)::text,
+           (held_usd * 1000000000000)::numeric(38,0)::text, event_count, transfer_count, updated_at,
+           next_expiry_at
+      FROM balances WHERE account_id = ANY(%s::uuid[]) ORDER BY account_id FOR UPDATE
 """
 _MOVE: Final = """
     UPDATE balances AS kept
-       SET posted_usd = moved.posted_usd, event_count = moved.event_count, updated_at = %s
-      FROM unnest(%s::uuid[], %s::numeric[], %s::bigint[]) AS moved (account_id, posted_usd, event_count)
+       SET posted_usd = moved.posted_usd, held_usd = moved.held_usd, event_count = moved.event_count,
+           transfer_count = moved.transfer_count, updated_at = %s
+      FROM unnest(%s::uuid[], %s::numeric[], %s::numeric[], %s::bigint[], %s::bigint[])
+           AS moved (account_id, posted_usd, held_usd, event_count, transfer_count)
      WHERE kept.account_id = moved.account_id
 """
-_FIND: Final = (
-    "SELECT account_id::text, posted_usd, updated_at FROM balances WHERE account_id = ANY(%s::uuid[])"
-)
+_SET_EXPIRY: Final = "UPDATE balances SET next_expiry_at = %s WHERE account_id = %s"
+# A hold whose time is up counts for nothing, also before anybody has closed it.
+_FIND: Final = """
+    SELECT account_id::text, posted_usd, held_usd - coalesce((
+               SELECT sum(amount_usd) FROM holds
+                WHERE holds.account_id = balances.account_id AND state = 'open' AND expires_at <= %s), 0),
+           updated_at, next_expiry_at
+      FROM balances WHERE account_id = ANY(%s::uuid[])
+"""
 _OPEN: Final = "INSERT INTO balances (account_id) VALUES (%s)"
 
 
@@ -34,31 +45,37 @@ def open_account(connection: Connection[Any], account_id: str) -> None:
     connection.execute(_OPEN, [account_id])
 
 
-class Locked(NamedTuple):
-    """A balance that nobody else moves before the transaction ends."""
-
-    account_id: str
-    posted_pico: int
-    event_count: int
+def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> Iterable[Books]:
+    """The books of those accounts that exist, locked until the end; in a pipeline, to be read after it."""
+    return connection.cursor(row_factory=_books).execute(_LOCK, [array(account_ids)])
 
 
-def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> Iterable[Locked]:
-    """The balances of those accounts that exist, locked until the end; in a pipeline, to be read after it."""
-    return connection.cursor(row_factory=_locked).execute(_LOCK, [array(account_ids)])
+def _books(_cursor: object) -> Callable[[Sequence[Any]], Books]:
+    return lambda row: Books(row[0], int(row[1]), int(row[2]), row[3], row[4], row[5], row[6])
 
 
-def _locked(_cursor: object) -> Callable[[Sequence[Any]], Locked]:
-    return lambda row: Locked(row[0], int(row[1]), row[2])
-
-
-def move_many(connection: Connection[Any], moved: Sequence[tuple[str, int, int]], at: datetime) -> None:
-    """Set (account_id, posted picodollars, event count) of accounts that the caller has locked."""
+def move_many(connection: Connection[Any], moved: Sequence[Books], at: datetime) -> None:
+    """Keep what became of the books, but for `next_expiry_at`; `at` is when the balance moved."""
     if moved:
-        accounts, posted, counts = zip(*moved, strict=True)
-        connection.execute(_MOVE, [at, array(accounts), array(map(to_number, posted)), array(counts)])
+        columns = [
+            array(books.account_id for books in moved),
+            array(to_number(books.posted_pico) for books in moved),
+            array(to_number(books.held_pico) for books in moved),
+            array(books.event_count for books in moved),
+            array(books.transfer_count for books in moved),
+        ]
+        connection.execute(_MOVE, [at, *columns])
 
 
-def find_many(connection: Connection[Any], account_ids: Iterable[str]) -> dict[str, Balance]:
-    """The balances of those accounts that exist, without a lock."""
-    rows = connection.execute(_FIND, [array(account_ids)])
-    return {account_id: Balance(to_pico(posted), 0, updated_at) for account_id, posted, updated_at in rows}
+def set_next_expiry(connection: Connection[Any], account_id: str, at: datetime | None) -> None:
+    """Note when the account's next credit ends; its books are locked."""
+    connection.execute(_SET_EXPIRY, [at, account_id])
+
+
+def find_many(connection: Connection[Any], account_ids: Iterable[str], now: datetime) -> dict[str, Balance]:
+    """The balances of those accounts that exist as they are at `now`, without a lock."""
+    rows = connection.execute(_FIND, [now, array(account_ids)])
+    return {
+        account_id: Balance(to_pico(posted), to_pico(held), updated_at, next_expiry_at)
+        for account_id, posted, held, updated_at, next_expiry_at in rows
+    }

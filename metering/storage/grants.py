@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, select
 
 from metering.ledger.grants import GrantKind
 from metering.money import to_decimal, to_pico
-from metering.storage.tables import grants
+from metering.storage.ledger_tables import grants
 
 
 class Grant(NamedTuple):

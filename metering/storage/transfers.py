@@ -8,25 +8,37 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from metering.ledger.transfers import Transfer
+from metering.ledger.books import Posted
 from metering.money import to_number
 from metering.storage.copying import array, text_array
 
-# Not COPY, which can't share a round trip: a batch appends its transfers with what else it posts.
-_APPEND: Final = """
-    INSERT INTO transfers (account_id, id, kind, from_account, to_account, amount_usd, reason, actor,
-                           reverses_id, effective_at, recorded_at)
-    SELECT *, %s FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::numeric[],
-                             %s::text[], %s::text[], %s::uuid[], %s::timestamptz[])
+# Over every column of the row; the migration that introduced it says the same.
+CHECKSUM: Final = """
+    sha256(convert_to(concat_ws(chr(31), account_id, id, sequence, kind, from_account, to_account, amount_usd,
+        balance_after_usd, coalesce(reason, ''), coalesce(actor, ''), coalesce(reverses_id::text, ''),
+        (extract(epoch FROM effective_at) * 1000000)::bigint,
+        (extract(epoch FROM recorded_at) * 1000000)::bigint), 'UTF8'))
 """
+_COLUMNS: Final = """account_id, id, kind, from_account, to_account, amount_usd, reason, actor, reverses_id,
+    effective_at, sequence, balance_after_usd"""
+# Not COPY, which can't share a round trip: a batch appends its transfers with what else it posts.
+_APPEND: Final = f"""
+    INSERT INTO transfers ({_COLUMNS}, recorded_at, checksum)
+    SELECT {_COLUMNS}, recorded_at, {CHECKSUM}
+      FROM (SELECT *, %s::timestamptz AS recorded_at
+              FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::numeric(38,12)[],
+                          %s::text[], %s::text[], %s::uuid[], %s::timestamptz[], %s::bigint[],
+                          %s::numeric(38,12)[]) AS given ({_COLUMNS})) AS placed
+"""  # noqa: S608  (its parts are constants)
 
 
-def append(connection: Connection[Any], transfers: Sequence[Transfer], recorded_at: datetime) -> None:
-    """Insert transfers, all recorded at the same time."""
-    if not transfers:
+def append(connection: Connection[Any], posted: Sequence[Posted], recorded_at: datetime) -> None:
+    """Insert transfers, all recorded at the same time; their accounts are locked."""
+    if not posted:
         return
     # The time of nearly all is the time of recording: its text is made once.
     recorded = str(recorded_at)
+    transfers = [one.transfer for one in posted]
     columns = [
         array(one.account_id for one in transfers),
         array(one.id for one in transfers),
@@ -40,5 +52,7 @@ def append(connection: Connection[Any], transfers: Sequence[Transfer], recorded_
         text_array(
             recorded if one.effective_at is recorded_at else str(one.effective_at) for one in transfers
         ),
+        array(one.sequence for one in posted),
+        array(to_number(one.balance_after_pico) for one in posted),
     ]
     connection.execute(_APPEND, [recorded_at, *columns])

@@ -18,14 +18,16 @@ from sqlalchemy import make_url
 
 from metering.errors import ConfigurationError, Unavailable
 from metering.storage import database as storage
+from metering.storage.columns import metadata
 from metering.storage.database import Database, alembic_config, migrate
-from metering.storage.tables import SERVICE_ROLE, metadata
+from metering.storage.tables import SERVICE_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from alembic.config import Config
 
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
 # What Alembic doesn't compare: checks, storage parameters, predicates and the columns' order.
 CATALOGUE = """
 SELECT 'column', attrelid::regclass::text, attnum::text,
@@ -71,7 +73,7 @@ def execute(url: str, *statements: str) -> None:
 
 
 def test_migrate_names_what_it_applied(empty_database_url: str) -> None:
-    assert migrate(empty_database_url) == ["0001"]
+    assert migrate(empty_database_url) == REVISIONS
     assert migrate(empty_database_url.replace("postgresql://", "postgresql+psycopg://")) == []
 
 
@@ -111,7 +113,7 @@ def test_several_databases_of_a_cluster_at_once(postgres_url: str) -> None:
     try:
         with ThreadPoolExecutor(8) as pool:
             applied = list(pool.map(migrate_apart, [*urls, *urls]))
-        assert sorted(applied) == [0] * 4 + [1] * 4
+        assert sorted(applied) == [0] * 4 + [len(REVISIONS)] * 4
     finally:
         execute(postgres_url, *(f"DROP DATABASE {name} WITH (FORCE)" for name in names))
 
@@ -176,7 +178,7 @@ def test_an_owner_that_may_not_make_roles(login: str, empty_database_url: str) -
     ):
         migrate(as_user(empty_database_url, login))
     execute(empty_database_url, f"GRANT {SERVICE_ROLE} TO {login}")
-    assert migrate(as_user(empty_database_url, login)) == ["0001"]
+    assert migrate(as_user(empty_database_url, login)) == REVISIONS
     database = Database(as_user(empty_database_url, login))
     database.require_head()
     database.close()
@@ -190,7 +192,7 @@ def test_an_owner_that_may_make_roles(login: str, empty_database_url: str, templ
     option = "ADMIN TRUE, SET FALSE" if may_lack_set else "ADMIN OPTION"
     execute(empty_database_url, f"GRANT {SERVICE_ROLE} TO {login} WITH {option}")
     execute(empty_database_url, f'ALTER DATABASE "{name}" OWNER TO {login}')
-    assert migrate(as_user(empty_database_url, login)) == ["0001"]
+    assert migrate(as_user(empty_database_url, login)) == REVISIONS
     database = Database(as_user(empty_database_url, login))
     database.require_head()
     database.close()
@@ -216,11 +218,11 @@ def test_a_new_migration_from_the_template_runs(
     made = tmp_path / "migrations"
     shutil.copytree(repository / "migrations", made)
     config = located(empty_database_url, made)
-    command.revision(config, "second floor", rev_id="0002", head="0001")
-    text = (made / "versions" / "0002_second_floor.py").read_text()
+    command.revision(config, "another floor", rev_id="9999", head=REVISIONS[-1])
+    text = (made / "versions" / "9999_another_floor.py").read_text()
     assert "lock_timeout" in text
     monkeypatch.setattr(storage, "alembic_config", lambda url: located(url, made))
-    assert migrate(empty_database_url) == ["0001", "0002"]
+    assert migrate(empty_database_url) == [*REVISIONS, "9999"]
 
 
 def migrations_with(directory: Path, statement: str) -> Path:

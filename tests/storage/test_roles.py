@@ -22,15 +22,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from metering.storage.columns import metadata
 from metering.storage.database import Database, sqlstate
-from metering.storage.tables import accounts, balances, metadata, transfers, usage_events, usage_rollups
+from metering.storage.ledger_tables import balances, transfers
+from metering.storage.tables import accounts, usage_events, usage_rollups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 ACCOUNT = uuid.UUID(int=1)
-UPDATED = {"accounts", "api_keys", "balances", "service_tokens", "usage_rollups"}
+UPDATED = {
+    "accounts", "api_key_spend", "api_keys", "balances", "holds", "lot_positions", "lots", "receivables",
+    "request_rates", "service_tokens", "usage_rollups",
+}  # fmt: skip
 TABLES = sorted(metadata.tables)
 
 
@@ -38,6 +43,7 @@ def a_transfer(**changes: object) -> dict[str, Any]:
     return {
         "account_id": ACCOUNT, "id": uuid.uuid4(), "kind": "usage", "from_account": "customer_credit",
         "to_account": "revenue:usage", "amount_usd": Decimal("1.08"), "recorded_at": NOW, "effective_at": NOW,
+        "sequence": 1, "balance_after_usd": Decimal("-1.08"), "checksum": b"c",
     } | changes  # fmt: skip
 
 
