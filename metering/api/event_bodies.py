@@ -27,6 +27,7 @@ MAX_DEPTH: Final = 64
 _NDJSON: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
+_NO_LINKS: Final = (None, None, None)
 _CLOUD_EVENT: Final = "application/cloudevents+json"
 _CLOUD_BATCH: Final = "application/cloudevents-batch+json"
 
@@ -37,7 +38,11 @@ _Url = Annotated[str, Meta(max_length=10_000, pattern=r"^[A-Za-z][A-Za-z0-9+.\-]
 
 
 class EventBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A usage event as the gateway sends it. `created_at` is when the work was done, with its zone."""
+    """A usage event as the gateway sends it. `created_at` is when the work was done, with its zone.
+
+    `hold_id` is the hold that it captures, `api_key_id` the key through which the request came, and
+    `supersedes` the id of an event whose figures this one replaces: then the difference is charged.
+    """
 
     id: _Id
     account_id: str
@@ -53,6 +58,10 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     usage: dict[str, Any] = {}
     output_urls: list[_Url] = []
     metadata: dict[str, Any] | None = None
+    # Absent unless given, so that the digest of an event without them stays what it always was.
+    hold_id: _Id | msgspec.UnsetType = msgspec.UNSET
+    api_key_id: _Id | msgspec.UnsetType = msgspec.UNSET
+    supersedes: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | msgspec.UnsetType = msgspec.UNSET
 
 
 class CloudEventBody(msgspec.Struct, frozen=True):
@@ -205,6 +214,9 @@ def _event(body: EventBody, event_id: str, now: datetime) -> UsageEvent | Reject
     account_id = _canonical_uuid(body.account_id)
     if account_id is None:
         return Rejection(body.id, AccountNotFound("There is no such account.", param="account_id"))
+    links = _links(body, event_id)
+    if isinstance(links, InvalidParameter):
+        return Rejection(body.id, links)
     try:
         canonical = _CANONICAL.encode(body)
     except RecursionError:
@@ -231,7 +243,23 @@ def _event(body: EventBody, event_id: str, now: datetime) -> UsageEvent | Reject
         body.output_urls,
         body.metadata,
         blake2b(canonical, digest_size=16).digest(),
+        *links,
     )
+
+
+def _links(body: EventBody, event_id: str) -> tuple[str | None, str | None, str | None] | InvalidParameter:
+    """(hold_id, api_key_id, supersedes), or what is wrong with one of them; most events have none."""
+    if body.hold_id is body.api_key_id is body.supersedes is msgspec.UNSET:
+        return _NO_LINKS
+    ids = {"hold_id": body.hold_id or None, "api_key_id": body.api_key_id or None}
+    found = {name: value and _canonical_uuid(value) for name, value in ids.items()}
+    for name, value in ids.items():
+        if value is not None and found[name] is None:
+            return InvalidParameter("must be a UUID", param=name)
+    supersedes = body.supersedes or None
+    if supersedes == event_id:
+        return InvalidParameter("an event can't supersede itself", param="supersedes")
+    return found["hold_id"], found["api_key_id"], supersedes
 
 
 @lru_cache(maxsize=65_536)

@@ -14,7 +14,8 @@ from litestar import Request
 from metering.api.security import Security
 from metering.pricing.book import PriceBook
 from metering.services.group_commit import GroupCommit
-from metering.services.ingest import Ingest, Outcome, Prepared, Refused
+from metering.services.ingest import Ingest
+from metering.services.posting import Outcome, Prepared, Refused
 from metering.storage.database import Database
 
 P = ParamSpec("P")

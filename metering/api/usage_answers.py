@@ -11,7 +11,9 @@ import msgspec
 from metering.api.errors import detail
 from metering.api.event_bodies import Received, Rejection
 from metering.errors import MeteringError
-from metering.services.ingest import Outcome, Recorded, Refused
+from metering.ledger.holds import Hold
+from metering.services.posting import Outcome, Recorded, Refused
+from metering.usage.event import UsageEvent
 
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 
@@ -28,11 +30,12 @@ def results_json(received: Iterable[Received], outcomes: Iterable[Outcome]) -> b
         if isinstance(outcome, Refused):
             results.append(_refused(one.id, outcome.status, outcome.error))
         else:
-            results.append(_recorded(one, one.event.id, outcome))
+            results.append(_recorded(one, one.event, outcome))
     return f'{{"results":[{",".join(results)}]}}'.encode()
 
 
-def _recorded(one: Received, event_id: str, outcome: Recorded) -> str:
+def _recorded(one: Received, event: UsageEvent, outcome: Recorded) -> str:
+    event_id, hold_id = event.id, event.hold_id
     head = f'{{"id":{json.dumps(one.id)},"status":"{outcome.status}"'
     if event_id != one.id:
         head += f',"event_id":{json.dumps(event_id)}'
@@ -41,7 +44,14 @@ def _recorded(one: Received, event_id: str, outcome: Recorded) -> str:
         head += f',"unpriced":{unpriced}'
     else:
         head += f',"cost_usd":{outcome.cost},"line_items":{outcome.line_items}'
-    return f'{head},"usage":{outcome.usage},"balance":{outcome.balance}}}'
+    tail = "" if hold_id is None else f',"hold":{_hold(hold_id, outcome.hold)}'
+    return f'{head},"usage":{outcome.usage},"balance":{outcome.balance}{tail}}}'
+
+
+def _hold(hold_id: str, hold: Hold | None) -> str:
+    """The hold that the event named, and which event ended it; an unknown one is no reason not to bill."""
+    state, event_id = ("unknown", None) if hold is None else (hold.state.value, hold.event_id)
+    return _JSON.encode({"id": hold_id, "state": state, "event_id": event_id}).decode()
 
 
 def _refused(event_id: str | None, status: str, error: MeteringError) -> str:

@@ -117,6 +117,14 @@ class UnpricedBody(msgspec.Struct):
     reason: str
 
 
+class CapturedHold(msgspec.Struct):
+    """The hold that an event named: `state` is also `unknown`; `event_id` is the event that ended it."""
+
+    id: str
+    state: str
+    event_id: str | None
+
+
 class EventResult(msgspec.Struct, omit_defaults=True):
     """What became of one event: accepted, duplicate, conflict, unpriced or rejected."""
 
@@ -128,6 +136,7 @@ class EventResult(msgspec.Struct, omit_defaults=True):
     usage: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     balance: Decimal | msgspec.UnsetType = msgspec.UNSET
     unpriced: UnpricedBody | msgspec.UnsetType = msgspec.UNSET
+    hold: CapturedHold | msgspec.UnsetType = msgspec.UNSET
     error: ErrorDetail | msgspec.UnsetType = msgspec.UNSET
 
 

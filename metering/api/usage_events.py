@@ -20,7 +20,8 @@ from metering.api.security import needs_scope
 from metering.api.state import Services, in_thread, services
 from metering.api.usage_answers import results_json
 from metering.api.usage_bodies import EventResults
-from metering.services.ingest import Ingest, Prepared, Refused
+from metering.services.ingest import Ingest
+from metering.services.posting import Prepared, Refused
 from metering.storage.service_tokens import ServiceToken
 from metering.usage.event import UsageEvent
 

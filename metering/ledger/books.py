@@ -29,10 +29,10 @@ class Books:
     account_id: str
     posted_pico: int
     held_pico: int
-    event_count: int
-    transfer_count: int
-    updated_at: datetime | None
-    next_expiry_at: datetime | None
+    event_count: int = 0
+    transfer_count: int = 0
+    updated_at: datetime | None = None
+    next_expiry_at: datetime | None = None
     posted: list[Posted] = field(default_factory=list)
 
     def post(self, transfer: Transfer) -> None:

@@ -26,8 +26,8 @@ _COLUMNS: Final = (
     "account_id", "id", "created_at", "source", "model", "endpoint", "status", "status_code", "error",
     "request_id", "latency_ms", "usage", "output_urls", "metadata", "body_digest", "cost_usd", "line_items",
     "pricing_tier_label", "unpriced", "unbilled", "input_tokens", "output_tokens", "cache_read_tokens",
-    "cache_write_tokens", "total_tokens", "book_digest",
-    "sequence", "recorded_at", "transfer_id", "balance_after_usd",
+    "cache_write_tokens", "total_tokens", "book_digest", "hold_id", "supersedes",
+    "sequence", "recorded_at", "transfer_id", "balance_after_usd", "api_key_id",
 )  # fmt: skip
 
 _APPEND: Final = copy_statement("usage_events", _COLUMNS)
@@ -74,8 +74,14 @@ def encode(
     """The columns known before the account is locked, dollars as text; `book_digest` is `copying.binary`."""
     status_code = NULL if event.status_code is None else event.status_code
     latency_ms = NULL if event.latency_ms is None else event.latency_ms
-    event_id, model, endpoint, error, request_id, label = texts(
-        event.id, event.model, event.endpoint, event.error, event.request_id, pricing_tier_label
+    event_id, model, endpoint, error, request_id, label, supersedes = texts(
+        event.id,
+        event.model,
+        event.endpoint,
+        event.error,
+        event.request_id,
+        pricing_tier_label,
+        event.supersedes,
     )
     return (
         f"{event.account_id}\t{event_id}\t{created_at}\t{event.source}\t{model}\t{endpoint}\t"
@@ -83,13 +89,16 @@ def encode(
         f"{json_text(documents.output_urls)}\t{json_text(documents.metadata)}\t{binary(event.body_digest)}\t"
         f"{cost or NULL}\t{json_text(documents.line_items)}\t{label}\t"
         f"{json_text(documents.unpriced)}\t{json_text(documents.unbilled)}\t{tokens.input}\t{tokens.output}\t"
-        f"{tokens.cache_read}\t{tokens.cache_write}\t{tokens.total}\t{book_digest}"
+        f"{tokens.cache_read}\t{tokens.cache_write}\t{tokens.total}\t{book_digest}\t"
+        f"{event.hold_id or NULL}\t{supersedes}"
     )
 
 
-def complete(row: str, sequence: int, recorded_at: str, transfer_id: str | None, balance: str) -> str:
+def complete(
+    row: str, sequence: int, recorded_at: str, transfer_id: str | None, balance: str, api_key_id: str | None
+) -> str:
     """The row with the columns that only the locked account can tell."""
-    return f"{row}\t{sequence}\t{recorded_at}\t{transfer_id or NULL}\t{balance}"
+    return f"{row}\t{sequence}\t{recorded_at}\t{transfer_id or NULL}\t{balance}\t{api_key_id or NULL}"
 
 
 def append(connection: Connection[Any], rows: list[str]) -> None:

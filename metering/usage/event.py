@@ -20,7 +20,9 @@ class UsageEvent(NamedTuple):
 
     `id` is unique per account for ever; for a CloudEvent it is `<source>#<id>`. `account_id` is a UUID in
     canonical text. `created_at` is aware. `usage` and `metadata` are as sent; numbers are int or Decimal.
-    `body_digest` identifies the body: the same id with another digest is a conflict.
+    `body_digest` identifies the body: the same id with another digest is a conflict. `hold_id` is the hold
+    that the event captures, `api_key_id` the key through which it came, both UUIDs in canonical text;
+    `supersedes` is the id of the event whose figures this one replaces.
     """
 
     id: str
@@ -38,3 +40,6 @@ class UsageEvent(NamedTuple):
     output_urls: list[str]
     metadata: Mapping[str, object] | None
     body_digest: bytes
+    hold_id: str | None = None
+    api_key_id: str | None = None
+    supersedes: str | None = None

@@ -7,13 +7,14 @@ the end of an answer.
 
 from __future__ import annotations
 
+import collections
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from tests.bench.workload import bodies
+from tests.bench.workload import arrivals, bodies, hold_bodies
 
 _READ: Final = 1 << 20
 _END: Final = b"\r\n\r\n"
@@ -21,7 +22,12 @@ _LENGTH: Final = b"\r\ncontent-length: "  # as uvicorn writes it
 
 
 class Load(NamedTuple):
-    """What to send: `batches` bodies of `size` events over `connections`, for at most `seconds`."""
+    """What to send: `batches` bodies of `size` events over `connections`, for at most `seconds`.
+
+    `holds` sends holds in place of events. With a `rate` a second, requests begin at random times as
+    customers' do, whether or not earlier ones have been answered; a latency then counts from when the request
+    was due.
+    """
 
     port: int
     path: str
@@ -32,12 +38,14 @@ class Load(NamedTuple):
     accounts: Sequence[str]
     seed: int
     seconds: float = 600.0
+    holds: bool = False
+    rate: float | None = None
 
 
 class Driven(NamedTuple):
     """What came of it: seconds from the first byte sent to the last answer, and each request's own.
 
-    `accepted` counts the events answered so, `errors` the answers that are not 200.
+    `accepted` counts the events answered so, or the holds granted; `errors` are the answers that are not 2xx.
     """
 
     seconds: float
@@ -100,19 +108,29 @@ def drive(load: Load) -> Driven:
     requests = iter(
         [
             b"%b%d\r\n\r\n%b" % (head.encode(), len(body), body)
-            for body in bodies(load.batches, load.size, load.accounts, load.seed)
+            for body in (
+                hold_bodies(load.batches, load.accounts, load.seed)
+                if load.holds
+                else bodies(load.batches, load.size, load.accounts, load.seed)
+            )
         ]
     )
     connections = [_Connection(load.port) for _ in range(load.connections)]
     latencies: list[float] = []
     answers: list[bytes] = []
     cpu, started = time.process_time(), time.perf_counter()
-    _exchange(connections, requests, started + load.seconds, latencies, answers)
+    if load.rate is None:
+        _exchange(connections, requests, started + load.seconds, latencies, answers)
+    else:
+        due = arrivals(load.batches, load.rate, load.seed, started)
+        _keep_pace(connections, requests, due, latencies, answers)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     for connection in connections:
         connection.socket.close()
-    errors = sum(not answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    errors = sum(not answer.startswith(b"HTTP/1.1 20") for answer in answers)
     accepted = sum(answer.count(b'"status":"accepted"') for answer in answers)
+    if load.holds:
+        accepted = sum(answer.startswith(b"HTTP/1.1 201") for answer in answers)
     return Driven(seconds, latencies, accepted, errors, cpu)
 
 
@@ -150,4 +168,35 @@ def _exchange(
                 latencies.append(time.perf_counter() - connection.begun)
                 answers.append(answer)
                 under_way -= not start(number)
+    poll.close()
+
+
+def _keep_pace(
+    connections: Sequence[_Connection],
+    requests: Iterator[bytes],
+    due: Iterable[float],
+    latencies: list[float],
+    answers: list[bytes],
+) -> None:
+    """Begin each request when it is due, on whatever connection is idle; all are small and sent at once."""
+    poll = select.epoll()
+    by_number = {connection.socket.fileno(): connection for connection in connections}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    idle = list(by_number)
+    waiting = collections.deque(due)
+    while waiting or len(idle) < len(connections):
+        while waiting and idle and waiting[0] <= time.perf_counter():
+            connection = by_number[idle.pop()]
+            connection.start(next(requests))
+            connection.begun = waiting.popleft()
+        # epoll counts in milliseconds and rounds up: the last one is spent asking again and again.
+        patience = waiting[0] - time.perf_counter() if waiting and idle else 1.0
+        for number, _ in poll.poll(max(0.0, patience - 0.001)):
+            connection = by_number[number]
+            answer = connection.receive()
+            if answer is not None:
+                latencies.append(time.perf_counter() - connection.begun)
+                answers.append(answer)
+                idle.append(number)
     poll.close()

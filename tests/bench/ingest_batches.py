@@ -1,4 +1,4 @@
-"""Ingest over HTTP in batches of 1,000 over 10,000 accounts, beside a bare `COPY` of the same rows.
+"""Ingest over HTTP in batches of 1,000 over 10,000 accounts, and over one, beside a bare `COPY` of the rows.
 
 `COPY` is what PostgreSQL itself can take: the rows that the service has just recorded go into a table with
 the same columns, checks and indexes, by one connection, encoded beforehand, 1,000 rows a commit. It rates
@@ -21,14 +21,25 @@ import psycopg
 from tests.bench import profiling
 from tests.bench.client import Driven, Load, drive
 from tests.bench.measuring import Options, Result, Series, ratio, share_cores
-from tests.bench.service import Server, Stage, checkpoint, count_events, cpu_seconds, metering_server, stage
+from tests.bench.service import (
+    ACCOUNTS,
+    Server,
+    Stage,
+    checkpoint,
+    count_events,
+    cpu_seconds,
+    metering_server,
+    stage,
+)
 from tests.bench.workload import id_prefix
 
 SIZE = 1_000
 BATCHES = 60
 CONNECTIONS = 4
 WARM_UP = 10
+HOT_BATCHES = 30
 TARGET = 0.3
+HOT_TARGET = 0.8
 # Rows in both tables before the first round.
 PRESENT = 200_000
 _COLUMNS = """
@@ -63,9 +74,9 @@ def run(options: Options) -> Result:
 def _rounds(
     ours: Stage, server: Server, client: ProcessPoolExecutor, options: Options, result: Result
 ) -> list[dict[str, float]]:
-    def load(batches: int, seed: int) -> Load:
+    def load(batches: int, seed: int, accounts: int = ACCOUNTS) -> Load:
         path = "/v1/usage/events"
-        return Load(server.port, path, ours.token, CONNECTIONS, batches, SIZE, ours.accounts, seed)
+        return Load(server.port, path, ours.token, CONNECTIONS, batches, SIZE, ours.accounts[:accounts], seed)
 
     # The caches first: imports, prepared statements, the file system.
     options.say(f"ingest_batches: filling the tables with {PRESENT:,} rows")
@@ -84,10 +95,14 @@ def _rounds(
         events = BATCHES * SIZE
         result.errors += driven.errors + events - min(driven.accepted, count_events(ours) - present)
         copied, copy_cpu = _copy(ours, number)
+        checkpoint(ours)
+        hot: Driven = client.submit(drive, load(HOT_BATCHES, number + 1_000, accounts=1)).result()
+        result.errors += hot.errors + HOT_BATCHES * SIZE - hot.accepted
         rounds.append(
             {
                 "service": events / driven.seconds,
                 "copy": events / copied,
+                "hot": HOT_BATCHES * SIZE / hot.seconds,
                 "service_cpu": service_cpu / events * 1e6,
                 "postgres_cpu": postgres_cpu / events * 1e6,
                 "copy_cpu": copy_cpu / events * 1e6,
@@ -136,6 +151,7 @@ def _report(rounds: list[dict[str, float]], result: Result) -> None:
 
     result.figures += [
         Series("metering, batches of 1,000", "events/s", values("service")),
+        Series("metering, one hot account", "events/s", values("hot")),
         Series("bare COPY", "rows/s", values("copy")),
         Series("answer to a batch, p50", "ms", values("latency")),
         Series("processor: service", "µs/event", values("service_cpu")),
@@ -147,6 +163,7 @@ def _report(rounds: list[dict[str, float]], result: Result) -> None:
         sum(each) for each in zip(*map(values, ("service_cpu", "postgres_cpu", "client_cpu")), strict=True)
     ]
     result.ratios.append(ratio("metering / bare COPY", values("service"), values("copy"), TARGET))
+    result.ratios.append(ratio("one hot account / 10,000", values("hot"), values("service"), HOT_TARGET))
     # Where neighbours keep the cores busy, this one is the steadier.
     result.ratios.append(
         ratio("metering / bare COPY, events per processor second", values("copy_cpu"), spent)

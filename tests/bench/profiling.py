@@ -15,7 +15,8 @@ from datetime import timedelta
 from metering import clock
 from metering.api.event_bodies import Received, read_events
 from metering.api.usage_answers import results_json
-from metering.services.ingest import Ingest, Prepared, Refused
+from metering.services.ingest import Ingest
+from metering.services.posting import Prepared, Refused
 from metering.storage.database import Database
 from metering.usage.event import UsageEvent
 from tests.bench.measuring import Result, Series

@@ -74,7 +74,7 @@ def stage(say: Say) -> Iterator[Stage]:
             accounts = [row[0] for row in connection.execute(_OPEN_ACCOUNTS, [ACCOUNTS])]
             version = _one(connection, "SHOW server_version")
         database = Database(url)
-        _, token = create_service_token(database, name="bench", scopes=[Scope.USAGE_WRITE])
+        _, token = create_service_token(database, name="bench", scopes=[Scope.USAGE_WRITE, Scope.HOLDS_WRITE])
         database.close()
         number = int((home / "postgres" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
         yield Stage(home, url, token, accounts, psutil.Process(number), version)
@@ -88,8 +88,10 @@ def stage(say: Say) -> Iterator[Stage]:
 def reset(stage: Stage) -> None:
     """Empty what ingest writes, so that every round begins alike."""
     with psycopg.connect(stage.url, autocommit=True) as connection:
-        connection.execute("TRUNCATE usage_events, transfers, usage_rollups, grants")
-        connection.execute("UPDATE balances SET posted_usd = 0, event_count = 0 WHERE event_count > 0")
+        connection.execute("TRUNCATE usage_events, transfers, usage_rollups, grants, adjustments")
+        connection.execute(
+            "UPDATE balances SET posted_usd = 0, event_count = 0, transfer_count = 0 WHERE event_count > 0"
+        )
         connection.execute("VACUUM (ANALYZE) balances")
     checkpoint(stage)
 

@@ -77,5 +77,31 @@ def bodies(batches: int, size: int, accounts: Sequence[str], seed: int) -> list[
     return [_encode({"events": [next(each) for _ in range(size)]}) for _ in range(batches)]
 
 
+def hold_bodies(count: int, accounts: Sequence[str], seed: int) -> list[bytes]:
+    """Requests for holds of a few cents, each under a key of its own."""
+    chance = random.Random(seed)
+    return [
+        _encode(
+            {
+                "account_id": chance.choice(accounts),
+                "amount_usd": f"0.{chance.randrange(1, 1_000):04}",
+                "tokens": chance.randrange(100, 8_000),
+                "expires_in_seconds": 600,
+                "idempotency_key": f"{id_prefix(seed)}{number:010x}",
+            }
+        )
+        for number in range(count)
+    ]
+
+
+def arrivals(count: int, rate: float, seed: int, start: float) -> Iterator[float]:
+    """When each of `count` requests is due, at random times of `rate` a second, as pgbench does it."""
+    chance = random.Random(seed)
+    at = start
+    for _ in range(count):
+        at += chance.expovariate(rate)
+        yield at
+
+
 def _encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()

@@ -38,7 +38,8 @@ from metering.services.audit import check_books
 from metering.services.grants import Wanted, grant_credit
 from metering.services.group_commit import GroupCommit
 from metering.services.history import get_account_usage
-from metering.services.ingest import Ingest, Outcome, Prepared, Refused
+from metering.services.ingest import Ingest
+from metering.services.posting import Outcome, Prepared, Refused
 from metering.storage.database import Database
 from metering.storage.grants import Grant
 from metering.usage.event import SOURCES, UsageEvent
