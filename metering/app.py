@@ -17,6 +17,7 @@ from metering.pricing.book import PriceBook
 from metering.pricing.loader import load
 from metering.rating.engine import Rater
 from metering.services.group_commit import GroupCommit
+from metering.services.holds import Holds
 from metering.services.ingest import Ingest
 from metering.services.price_books import keep_price_book
 from metering.storage.database import Database
@@ -56,8 +57,13 @@ class App:
 
     def close(self) -> None:
         """Record what was accepted, then let go of the database."""
-        self.services.commits.close()
+        self.stop()
         self.database.close()
+
+    def stop(self) -> None:
+        """Record what was accepted; nothing more is."""
+        self.services.commits.close()
+        self.services.hold_commits.close()
 
 
 def load_price_book(settings: Settings) -> PriceBook:
@@ -71,16 +77,26 @@ def build(settings: Settings, database: Database, book: PriceBook | None = None)
     book = load_price_book(settings) if book is None else book
     keep_price_book(database, book, clock.now())
     ages = {"max_age": settings.max_event_age, "max_future": settings.max_event_future}
-    ingest = Ingest(database, Rater(book), **ages)
-    commits = GroupCommit(ingest.record, max_waiting=settings.max_waiting_events)
-    security = Security(database)
-    return App(database, Services(database, book, ingest, commits, security, settings.api_key_prefix))
+    rater = Rater(book)
+    ingest, holds = Ingest(database, rater, **ages), Holds(database, rater)
+    most = settings.max_waiting_events
+    services = Services(
+        database=database,
+        book=book,
+        ingest=ingest,
+        commits=GroupCommit(ingest.record, max_waiting=most),
+        holds=holds,
+        hold_commits=GroupCommit(holds.apply, max_waiting=most),
+        security=Security(database),
+        api_key_prefix=settings.api_key_prefix,
+    )
+    return App(database, services)
 
 
 def create_asgi(app: App) -> Litestar:
     """The HTTP application over them; its end waits for what was accepted."""
 
     async def stop() -> None:
-        await anyio.to_thread.run_sync(app.services.commits.close)
+        await anyio.to_thread.run_sync(app.stop)
 
     return create_application(app.services, on_shutdown=stop)

@@ -47,10 +47,21 @@ class InvalidApiKey(MeteringError):
 
 
 class InsufficientCredits(MeteringError):
-    """Top up first."""
+    """Top up first: less is `available_pico` than was asked for, `wanted_pico`."""
 
     code = "insufficient_credits"
     http_status = 402
+
+    def __init__(self, message: str, *, available_pico: int, wanted_pico: int) -> None:
+        super().__init__(message)
+        self.available_pico = available_pico
+        self.wanted_pico = wanted_pico
+
+
+class BudgetExceeded(InsufficientCredits):
+    """Raise the key's budget, use another key, or wait for its next day or month."""
+
+    code = "budget_exceeded"
 
 
 class InsufficientScope(MeteringError):
@@ -95,6 +106,27 @@ class IdempotencyConflict(MeteringError):
     http_status = 409
 
 
+class KeyClosed(MeteringError):
+    """The key was revoked, has expired or was replaced: make a new one, or use its successor."""
+
+    code = "key_closed"
+    http_status = 409
+
+
+class HoldClosed(MeteringError):
+    """The hold has ended, as the message says: ask for another."""
+
+    code = "hold_closed"
+    http_status = 409
+
+
+class AlreadyCorrected(MeteringError):
+    """What was to be reversed was corrected since: the message says what to reverse instead."""
+
+    code = "already_corrected"
+    http_status = 409
+
+
 class LimitReached(MeteringError):
     """An adjustable limit, such as keys per account, is full."""
 
@@ -110,10 +142,14 @@ class PayloadTooLarge(MeteringError):
 
 
 class RateLimitExceeded(MeteringError):
-    """Wait for `Retry-After` seconds."""
+    """Wait for `Retry-After` seconds, at least one."""
 
     code = "rate_limit_exceeded"
     http_status = 429
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(MeteringError):

@@ -17,6 +17,11 @@ EVENTS_TOTAL: Final = Counter(
     "Usage events by outcome: accepted, duplicate, conflict, unpriced, rejected.",
     ["outcome"],
 )
+HOLDS_TOTAL: Final = Counter(
+    "metering_holds_total",
+    "Calls about holds by outcome: granted, repeated, extended, voided, or the code of the refusal.",
+    ["outcome"],
+)
 UNBILLED_TOTAL: Final = Counter(
     "metering_unbilled_total",
     "Events whose usage has a number that no charge names, by field; `other` beyond a hundred fields.",
@@ -40,7 +45,9 @@ COMMIT_SECONDS: Final = Histogram(
     "One recording transaction, COMMIT included.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-BREACHES: Final = Gauge("metering_ledger_breaches", "Laws of the books found broken by the last check.")
+BREACHES: Final = Gauge(
+    "metering_ledger_breaches", "Breaches of a law of the books found by the last check, by law.", ["law"]
+)
 UNPRICED_EVENTS: Final = Gauge("metering_unpriced_events", "Recorded events that have no price yet.")
 
 for _outcome in ("accepted", "duplicate", "conflict", "unpriced", "rejected"):

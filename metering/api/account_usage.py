@@ -26,24 +26,31 @@ def parse_query(query: Iterable[tuple[str, str]]) -> tuple[Filters, Cursor | Non
 
     Raises `InvalidParameter` naming the parameter that is unknown, doubled or not what the contract says.
     """
+    given = read_given(query, PARAMETERS)
+    filters = Filters(
+        since=read_moment("from", given),
+        until=read_moment("to", given),
+        source=read_one_of("source", given, SOURCES),
+        model=_text("model", given),
+        status=read_one_of("status", given, ("success", "error")),
+    )
+    return filters, read_cursor(given), read_limit(given)
+
+
+def read_given(query: Iterable[tuple[str, str]], known: tuple[str, ...]) -> dict[str, str]:
+    """The parameters by name; raises `InvalidParameter` for one that is unknown or doubled."""
     given: dict[str, str] = {}
     for name, value in query:
-        if name not in PARAMETERS:
-            raise InvalidParameter(f"unknown parameter; known are {', '.join(PARAMETERS)}", param=name)
+        if name not in known:
+            raise InvalidParameter(f"unknown parameter; known are {', '.join(known)}", param=name)
         if name in given:
             raise InvalidParameter("was given twice", param=name)
         given[name] = value
-    filters = Filters(
-        since=_moment("from", given),
-        until=_moment("to", given),
-        source=_one_of("source", given, SOURCES),
-        model=_text("model", given),
-        status=_one_of("status", given, ("success", "error")),
-    )
-    return filters, _cursor(given), _limit(given)
+    return given
 
 
-def _limit(given: dict[str, str]) -> int:
+def read_limit(given: dict[str, str]) -> int:
+    """How many to return."""
     text = given.get("limit", str(DEFAULT_LIMIT))
     # ASCII digits only: int() would also read other scripts' digits, signs and underscores.
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_LIMIT:
@@ -51,7 +58,8 @@ def _limit(given: dict[str, str]) -> int:
     return int(text)
 
 
-def _one_of(name: str, given: dict[str, str], allowed: tuple[str, ...]) -> str | None:
+def read_one_of(name: str, given: dict[str, str], allowed: tuple[str, ...]) -> str | None:
+    """One of the allowed values, None where it is not given."""
     value = given.get(name)
     if value is not None and value not in allowed:
         raise InvalidParameter(f"must be one of {', '.join(allowed)}", param=name)
@@ -65,9 +73,9 @@ def _text(name: str, given: dict[str, str]) -> str | None:
     return value
 
 
-def _cursor(given: dict[str, str]) -> Cursor | None:
-    """Any date-time; one of our own has the event's sequence behind its microseconds."""
-    at = _moment("before", given)
+def read_cursor(given: dict[str, str]) -> Cursor | None:
+    """Any date-time; one of our own has the sequence behind its microseconds."""
+    at = read_moment("before", given)
     if at is None:
         return None
     match = _MOMENT.fullmatch(given["before"])
@@ -79,7 +87,7 @@ def _cursor(given: dict[str, str]) -> Cursor | None:
     return Cursor(at + timedelta(microseconds=1) if finer else at)
 
 
-def _moment(name: str, given: dict[str, str]) -> datetime | None:
+def read_moment(name: str, given: dict[str, str]) -> datetime | None:
     """A date-time with its zone, to the microsecond; an unescaped `+` has become a space."""
     text = given.get(name)
     if text is None:

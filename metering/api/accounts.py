@@ -1,4 +1,4 @@
-"""Accounts, their keys and their credit: for service tokens."""
+"""Accounts and their credit: for service tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from msgspec import Meta
@@ -21,9 +21,8 @@ from metering.api.state import in_thread, services
 from metering.errors import InvalidParameter
 from metering.ledger.balance import Balance
 from metering.ledger.grants import DEFAULT_PRIORITY
-from metering.services import accounts, api_keys, grants
+from metering.services import accounts, grants
 from metering.services.accounts import AccountView
-from metering.storage.api_keys import ApiKey
 from metering.storage.service_tokens import ServiceToken
 
 # No control characters: PostgreSQL keeps no U+0000, and a name with the others is no name.
@@ -54,12 +53,6 @@ class CreateAccount(msgspec.Struct, forbid_unknown_fields=True):
     key_limit: Whole = accounts.KEY_LIMIT
     requests_per_minute: Whole = accounts.REQUESTS_PER_MINUTE
     tokens_per_minute: Whole = accounts.TOKENS_PER_MINUTE
-
-
-class CreateApiKey(msgspec.Struct, forbid_unknown_fields=True):
-    """A new API key for the account's customer."""
-
-    name: Name | None = None
 
 
 class CreateGrant(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,20 +96,6 @@ class AccountBody(msgspec.Struct):
     balance: BalanceBody
 
 
-class ApiKeyBody(msgspec.Struct):
-    """What can be told of a key; `key` itself only in the answer that made it."""
-
-    id: str
-    object: str
-    account_id: str
-    name: str | None
-    prefix: str
-    last_four: str
-    created_at: datetime
-    revoked_at: datetime | None
-    key: str | msgspec.UnsetType = msgspec.UNSET
-
-
 class GrantBody(msgspec.Struct):
     """Credit as granted; `balance` is the posted balance that it left."""
 
@@ -141,12 +120,6 @@ class AccountList(msgspec.Struct):
     next_cursor: str | None
 
 
-class ApiKeyList(msgspec.Struct):
-    """An account's keys, oldest first."""
-
-    data: list[ApiKeyBody]
-
-
 def balance_body(balance: Balance) -> dict[str, object]:
     """The balance as an answer has it."""
     return {
@@ -164,11 +137,6 @@ def account_body(view: AccountView) -> dict[str, object]:
     account_id = fields.pop("account_id")
     fields["created_at"] = moment(view.account.created_at)
     return {"id": account_id, "object": "account", **fields, "balance": balance_body(view.balance)}
-
-
-def _key_body(key: ApiKey) -> dict[str, object]:
-    times = {"created_at": moment(key.created_at), "revoked_at": moment(key.revoked_at)}
-    return {"object": "api_key", **key._asdict(), **times}
 
 
 @post(
@@ -221,49 +189,6 @@ async def get_account(request: Request_, account_id: FromPath[UUID]) -> Response
 
 
 @post(
-    "/v1/accounts/{account_id:uuid}/keys",
-    guards=[needs_scope("accounts:write")],
-    operation_class=body_of(CreateApiKey, is_optional=True),
-    responses=error_responses(400, 401, 403, 404, 409, 413),
-)
-async def create_api_key(request: Request_, account_id: FromPath[UUID]) -> Response[ApiKeyBody]:
-    """Make an API key for the account; the answer is the only place that shows it."""
-    data = await read_json(request, CreateApiKey) if await request.body() else CreateApiKey()
-    ours = services(request)
-    key, secret = await in_thread(
-        api_keys.create_api_key, ours.database, str(account_id), name=data.name, prefix=ours.api_key_prefix
-    )
-    return json_response({**_key_body(key), "key": secret}, 201)
-
-
-@get(
-    "/v1/accounts/{account_id:uuid}/keys",
-    guards=[needs_scope("accounts:read")],
-    responses=error_responses(400, 401, 403, 404),
-)
-async def list_api_keys(request: Request_, account_id: FromPath[UUID]) -> Response[ApiKeyList]:
-    """The account's keys, by prefix and last four characters."""
-    found = await in_thread(api_keys.list_api_keys, services(request).database, str(account_id))
-    return json_response({"data": [_key_body(key) for key in found]})
-
-
-@delete(
-    "/v1/accounts/{account_id:uuid}/keys/{key_id:uuid}",
-    guards=[needs_scope("accounts:write")],
-    status_code=200,
-    responses=error_responses(400, 401, 403, 404),
-)
-async def revoke_api_key(
-    request: Request_, account_id: FromPath[UUID], key_id: FromPath[UUID]
-) -> Response[ApiKeyBody]:
-    """Revoke a key: it is refused from now on, elsewhere within seconds."""
-    ours = services(request)
-    key = await in_thread(api_keys.revoke_api_key, ours.database, str(account_id), str(key_id))
-    ours.security.forget()
-    return json_response(_key_body(key))
-
-
-@post(
     "/v1/accounts/{account_id:uuid}/grants",
     guards=[needs_scope("credits:write")],
     operation_class=body_of(CreateGrant, required=("amount_usd",)),
@@ -307,8 +232,5 @@ routes = [
     create_account,
     list_accounts,
     get_account,
-    create_api_key,
-    list_api_keys,
-    revoke_api_key,
     create_grant,
 ]

@@ -12,7 +12,18 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from metering import __version__
-from metering.api import account, accounts, health, prices, usage_events
+from metering.api import (
+    account,
+    accounts,
+    api_keys,
+    corrections,
+    health,
+    holds,
+    lots,
+    prices,
+    statements,
+    usage_events,
+)
 from metering.api.documentation import AmountSchema
 from metering.api.errors import handle
 from metering.api.state import Services
@@ -29,7 +40,16 @@ def create_application(
         route_handlers=[
             Router(
                 "/",
-                route_handlers=[*usage_events.routes, *accounts.routes, *account.routes],
+                route_handlers=[
+                    *usage_events.routes,
+                    *holds.routes,
+                    *accounts.routes,
+                    *corrections.routes,
+                    *lots.routes,
+                    *api_keys.routes,
+                    *account.routes,
+                    *statements.routes,
+                ],
                 security=[{"bearer": []}, {"x-api-key": []}],
             ),
             *prices.routes,

@@ -11,7 +11,6 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     Operation,
     Parameter,
-    Reference,
     RequestBody,
     Schema,
 )
@@ -53,20 +52,8 @@ class AmountSchema(OpenAPISchemaPlugin):
 
 def object_schema(kind: type[msgspec.Struct]) -> Schema:
     """A body's own JSON Schema, as msgspec checks it."""
-    _, components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-    body: dict[str, Any] = components[kind.__name__]
-    properties: dict[str, Reference | Schema] = {
-        name: _schema(described)
-        for name, described in body["properties"].items()
-        if not described.get("deprecated")
-    }
-    return Schema(
-        type=OpenAPIType.OBJECT,
-        properties=properties,
-        required=body["required"],
-        additional_properties=False,
-        description=body.get("description"),
-    )
+    _, components = msgspec.json.schema_components([kind], ref_template="{name}")
+    return _schema(components[kind.__name__], components)
 
 
 def body_of(
@@ -86,22 +73,32 @@ def body_of(
     return Posted
 
 
-def _schema(described: dict[str, Any]) -> Schema:
-    """A piece of JSON Schema in the framework's words."""
+def _schema(described: dict[str, Any], components: dict[str, dict[str, Any]]) -> Schema:
+    """A piece of JSON Schema in the framework's words; `components` are the types that it refers to."""
+    if "$ref" in described:
+        return _schema(components[described["$ref"]], components)
     words = {
         "type": "type", "format": "format", "enum": "enum", "default": "default", "pattern": "pattern",
         "minLength": "min_length", "maxLength": "max_length", "minimum": "minimum", "maximum": "maximum",
         "exclusiveMaximum": "exclusive_maximum", "exclusiveMinimum": "exclusive_minimum",
+        "required": "required", "description": "description",
     }  # fmt: skip
     known = {words[key]: value for key, value in described.items() if key in words}
+    if "properties" in described:
+        known["additional_properties"] = False
+        known["properties"] = {
+            name: _schema(field, components)
+            for name, field in described["properties"].items()
+            if not field.get("deprecated")
+        }
     if "anyOf" in described:
-        known["any_of"] = [_schema(choice) for choice in described["anyOf"]]
+        known["any_of"] = [_schema(choice, components) for choice in described["anyOf"]]
     if isinstance(described.get("additionalProperties"), dict):
-        known["additional_properties"] = _schema(described["additionalProperties"])
+        known["additional_properties"] = _schema(described["additionalProperties"], components)
     if "propertyNames" in described:
-        known["property_names"] = _schema(described["propertyNames"])
+        known["property_names"] = _schema(described["propertyNames"], components)
     if "items" in described:
-        known["items"] = _schema(described["items"])
+        known["items"] = _schema(described["items"], components)
     return Schema(**known)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -21,7 +23,8 @@ _AT: Final = re.compile(r" - at (?:`key` in )?`\$(?:\[\.\.\.\]|\[\d+\])?\.?([^`]
 _QUOTED: Final = re.compile(r"field `([^`]+)`")
 # A JSON number, or one in quotes, which is how clients without decimals keep an amount exact.
 AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?$"
-_AMOUNT: Final = re.compile(rb'-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?|"[0-9]+(?:\.[0-9]+)?"')
+SIGNED_AMOUNT_PATTERN: Final = r"^-?[0-9]+(\.[0-9]+)?$"
+_AMOUNT: Final = re.compile(rb'-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?|"-?[0-9]+(?:\.[0-9]+)?"')
 _MAX_AMOUNT_TEXT: Final = 64
 
 
@@ -49,26 +52,46 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
     Raises `InvalidParameter` naming the field.
     """
     body = await request.body()
+    known: Any = kind
+    decoder: msgspec.json.Decoder[T] = _decoder(known)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise invalid_field(error) from error
     except UNREADABLE as error:
         raise not_json(error) from error
 
 
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:  # noqa: ANN401  (a type)
+    return msgspec.json.Decoder(kind, float_hook=read_number)
+
+
+def read_number(text: str) -> Decimal:
+    """The number as it is spelt; an exponent of twenty digits is more than even a Decimal holds."""
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError("Number out of range") from error
+
+
 def read_amount(raw: msgspec.Raw, param: str) -> int:
     """A positive amount of dollars, as it was spelt, in picodollars; raises `InvalidParameter`."""
+    pico = read_signed_amount(raw, param)
+    if pico <= 0:
+        raise InvalidParameter("must be more than zero", param=param)
+    return pico
+
+
+def read_signed_amount(raw: msgspec.Raw, param: str) -> int:
+    """An amount of dollars of either sign, as it was spelt, in picodollars; raises `InvalidParameter`."""
     text = bytes(raw)
     if len(text) > _MAX_AMOUNT_TEXT or not _AMOUNT.fullmatch(text):
         raise InvalidParameter("must be an amount of US dollars, such as 12.50", param=param)
     try:
-        pico = to_pico(text.decode().strip('"'))
+        return to_pico(text.decode().strip('"'))
     except AmountError as error:
         raise InvalidParameter(str(error), param=param) from error
-    if pico <= 0:
-        raise InvalidParameter("must be more than zero", param=param)
-    return pico
 
 
 def not_json(error: Exception) -> InvalidParameter:

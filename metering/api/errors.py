@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_INTERNAL_SERVER_ERROR
 
 from metering import errors, telemetry
+from metering.api.encoding import amount
 from metering.errors import MeteringError
 
 _RETRY_SECONDS: Final = "2"
@@ -42,10 +44,28 @@ class ErrorBody(msgspec.Struct):
     error: ErrorDetail
 
 
+class CreditErrorDetail(ErrorDetail):
+    """Less is available than was wanted, of the account's credit or of the key's budget: US dollars."""
+
+    available_usd: Decimal
+    wanted_usd: Decimal
+
+
+class CreditErrorBody(msgspec.Struct):
+    """The envelope of an error about credit."""
+
+    error: CreditErrorDetail
+
+
 def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
     """The documented errors of a route; every route can be answered 500 and 503."""
+    about_credit = errors.InsufficientCredits.http_status
     return {
-        status: ResponseSpec(ErrorBody, generate_examples=False, description="An error")
+        status: ResponseSpec(
+            CreditErrorBody if status == about_credit else ErrorBody,
+            generate_examples=False,
+            description="An error",
+        )
         for status in (*statuses, 500, 503)
     }
 
@@ -56,14 +76,16 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     if known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
         _LOG.error("request failed", path=request.url.path, method=request.method, exc_info=error)
     headers = {}
-    if isinstance(known, errors.Unavailable | errors.RateLimitExceeded):
+    if isinstance(known, errors.Unavailable):
         headers["Retry-After"] = _RETRY_SECONDS
+    if isinstance(known, errors.RateLimitExceeded):
+        headers["Retry-After"] = str(known.retry_after_seconds)
     if known.http_status == errors.InvalidApiKey.http_status:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowedException) and error.headers:
         headers |= error.headers
     return Response(
-        msgspec.json.encode(ErrorBody(detail(known))),
+        msgspec.json.encode({"error": _with_amounts(known, detail(known))}),
         status_code=known.http_status,
         media_type=MediaType.JSON,
         headers=headers,
@@ -80,6 +102,14 @@ def detail(error: MeteringError) -> ErrorDetail:
     is_about_key = error.http_status == errors.InvalidApiKey.http_status
     param = error.param or ("Authorization" if is_about_key else "")
     return ErrorDetail(error.message, "invalid_request_error", error.code, param)
+
+
+def _with_amounts(error: MeteringError, told: ErrorDetail) -> object:
+    """The envelope's content, with what was available and wanted where it is about credit."""
+    if not isinstance(error, errors.InsufficientCredits):
+        return told
+    amounts = {"available_usd": amount(error.available_pico), "wanted_usd": amount(error.wanted_pico)}
+    return {**msgspec.structs.asdict(told), **amounts}
 
 
 def _translate(error: Exception) -> MeteringError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Final, NamedTuple
@@ -18,7 +17,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from metering.api.encoding import UNREADABLE, invalid_field, not_json
+from metering.api.encoding import UNREADABLE, invalid_field, not_json, read_number
 from metering.errors import AccountNotFound, InvalidParameter, PayloadTooLarge
 from metering.usage.event import MAX_ID, MAX_NAME, Source, Status, UsageEvent
 
@@ -90,21 +89,13 @@ class Received(NamedTuple):
     event: UsageEvent | Rejection
 
 
-def _decimal(text: str) -> Decimal:
-    """The number as it is spelt; an exponent of twenty digits is more than even a Decimal holds."""
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise ValueError("Number out of range") from error
-
-
-_EVENT: Final = msgspec.json.Decoder(EventBody, float_hook=_decimal)
-_EVENTS: Final = msgspec.json.Decoder(list[EventBody], float_hook=_decimal)
+_EVENT: Final = msgspec.json.Decoder(EventBody, float_hook=read_number)
+_EVENTS: Final = msgspec.json.Decoder(list[EventBody], float_hook=read_number)
 _RAW: Final = msgspec.json.Decoder(msgspec.Raw)
 _RAW_LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_CLOUD: Final = msgspec.json.Decoder(CloudEventBody, float_hook=_decimal)
-_ANY: Final = msgspec.json.Decoder(float_hook=_decimal)
+_CLOUD: Final = msgspec.json.Decoder(CloudEventBody, float_hook=read_number)
+_ANY: Final = msgspec.json.Decoder(float_hook=read_number)
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 

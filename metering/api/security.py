@@ -12,9 +12,9 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from metering import ids
+from metering import clock, ids
 from metering.errors import InsufficientScope, InvalidApiKey, MissingApiKey
-from metering.services.api_keys import authenticate_api_key
+from metering.services.api_keys import NO_SUCH_KEY, authenticate_api_key
 from metering.services.service_tokens import PREFIX, authenticate_service_token
 from metering.storage.api_keys import ApiKey
 from metering.storage.database import Database
@@ -60,7 +60,8 @@ class Security:
         name = ids.hash_secret(secret)
         with self._lock:
             found = self._known.get(name)
-        if found is None:
+        # Time ends a key without telling anybody.
+        if found is None or (isinstance(found, ApiKey) and not found.is_open_at(clock.now())):
             look_up: Callable[[Database, str], ServiceToken | ApiKey] = (
                 authenticate_service_token if secret.startswith(PREFIX) else authenticate_api_key
             )
@@ -96,5 +97,5 @@ def _secret(connection: Connection) -> str:
     if not secret:
         raise MissingApiKey("Send a key: `Authorization: Bearer <key>` or `x-api-key: <key>`.")
     if len(secret) > _MAX_SECRET:
-        raise InvalidApiKey("This API key is unknown or was revoked.")
+        raise InvalidApiKey(NO_SUCH_KEY)
     return secret

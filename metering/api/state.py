@@ -13,7 +13,10 @@ from litestar import Request
 
 from metering.api.security import Security
 from metering.pricing.book import PriceBook
+from metering.services.authorizing import Command
+from metering.services.authorizing import Outcome as HoldOutcome
 from metering.services.group_commit import GroupCommit
+from metering.services.holds import Holds
 from metering.services.ingest import Ingest
 from metering.services.posting import Outcome, Prepared, Refused
 from metering.storage.database import Database
@@ -30,6 +33,8 @@ class Services:
     book: PriceBook
     ingest: Ingest
     commits: GroupCommit[Prepared | Refused, Outcome]
+    holds: Holds
+    hold_commits: GroupCommit[Command, HoldOutcome]
     security: Security
     api_key_prefix: str
     # Large bodies are read one after another: threads that all compute only take the interpreter from each

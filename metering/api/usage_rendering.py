@@ -135,6 +135,10 @@ def _metadata(event: RecordedEvent) -> dict[str, object]:
         if item["meter"].startswith(TOOLS)
     ]
     shown["line_items"] = items
+    if event.supersedes is not None:
+        shown["supersedes"] = event.supersedes
+    if event.is_reversed:
+        shown["reversed"] = True
     return shown
 
 

@@ -1,4 +1,4 @@
-"""`metering accounts`: customers' accounts and their credit."""
+"""`metering accounts`: customers' accounts, their credit and their keys."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from metering import ids
+from metering.cli import keys
 from metering.cli.opening import opened_database
-from metering.config import Settings
 from metering.errors import InvalidParameter
 from metering.ledger.grants import GRANT_KINDS, GrantKind
 from metering.money import AmountError, to_number, to_pico
 from metering.services import accounts as use_cases
 from metering.services.accounts import AccountView
-from metering.services.api_keys import create_api_key
 from metering.services.grants import Wanted, grant_credit
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
@@ -27,7 +26,7 @@ _ACCOUNT = click.argument("account_id", type=click.UUID)
 
 @click.group()
 def accounts() -> None:
-    """Customers' accounts and their credit."""
+    """Customers' accounts, their credit and their keys."""
 
 
 @accounts.command()
@@ -96,20 +95,8 @@ def grant(
         click.echo(f"{'granted' if is_new else 'granted before'}; the balance after it: {balance}")
 
 
-@accounts.command("create-key")
-@_ACCOUNT
-@click.option("--name", help="What the key is for.")
-@_AS_JSON
-def create_key(account_id: UUID, name: str | None, *, as_json: bool) -> None:
-    """Make an API key for the account ACCOUNT_ID and show it, once."""
-    prefix = Settings.from_environment().api_key_prefix
-    with opened_database() as database:
-        key, secret = create_api_key(database, str(account_id), prefix=prefix, name=name)
-    if as_json:
-        click.echo(json.dumps({"id": key.id, "account_id": key.account_id, "key": secret}))
-    else:
-        click.echo(secret)
-        click.echo(f"id {key.id}; it is not shown again", err=True)
+for command in keys.commands:
+    accounts.add_command(command)
 
 
 def _show(view: AccountView, *, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from metering.pricing.book import PriceBook
 from metering.pricing.loader import load
 from metering.rating.engine import Rater
 from metering.rating.rating import Rating, Unpriced
-from metering.usage.history import RecordedEvent
+from metering.usage.history import EventCorrection, EventStory, RecordedEvent
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
@@ -198,18 +198,30 @@ def explain(event_id: str, *, as_json: bool) -> None:
         found = find_events(database, event_id)
     if not found:
         raise click.ClickException(f"no account has an event {event_id!r}")
-    for account_id, event in found:
+    for story in found:
         if as_json:
-            cost = None if event.cost_pico is None else to_text(event.cost_pico)
-            shown = {"account_id": account_id, **event._asdict(), "cost_usd": cost}
-            shown.pop("cost_pico")
+            shown = {"account_id": story.account_id, **_with_dollars(story.event)}
+            shown["corrections"] = [_with_dollars(one) for one in story.corrections]
             click.echo(_ENCODER.encode(shown))
         else:
-            _explain(account_id, event)
+            _explain(story)
 
 
-def _explain(account_id: str, event: RecordedEvent) -> None:
-    click.echo(f"{event.id}: {event.model}, {event.created_at:%Y-%m-%d %H:%M:%S} UTC, account {account_id}")
+def _with_dollars(value: RecordedEvent | EventCorrection) -> dict[str, object]:
+    """The value's fields, its amounts as text in dollars."""
+    shown: dict[str, object] = {}
+    for name, field in value._asdict().items():
+        if name.endswith("_pico"):
+            shown[name.replace("_pico", "_usd")] = None if field is None else to_text(field)
+        else:
+            shown[name] = field
+    return shown
+
+
+def _explain(story: EventStory) -> None:
+    event = story.event
+    at = f"{event.created_at:%Y-%m-%d %H:%M:%S}"
+    click.echo(f"{event.id}: {event.model}, {at} UTC, account {story.account_id}")
     click.echo(f"usage {_ENCODER.encode(event.usage).decode()}")
     if event.unpriced is not None:
         click.echo(f"unpriced: {event.unpriced['reason']}")
@@ -219,8 +231,21 @@ def _explain(account_id: str, event: RecordedEvent) -> None:
     for item in event.line_items or []:
         texts = [item["charge"], item["label"] or "", item["meter"], f"{item['quantity']:,}"]
         table.add_row(*texts, f"${item['rate']}", item["per"] or "", f"${to_text(to_pico(item['amount']))}")
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
     click.echo(f"cost ${to_text(event.cost_pico or 0)}")
+    if event.supersedes is not None:
+        click.echo(f"supersedes {event.supersedes}")
+    if event.superseded_by is not None:
+        click.echo(f"superseded by {event.superseded_by}")
+    if story.corrections:
+        table = Table(
+            "corrected", "as", "difference", "cost since", "by", "because", box=None, header_style="bold"
+        )
+        for one in story.corrections:
+            figures = f"${to_text(one.delta_pico)}", f"${to_text(one.cost_pico)}"
+            table.add_row(f"{one.recorded_at:%Y-%m-%d %H:%M:%S}", one.kind, *figures, one.actor, one.reason)
+        console.print(table)
 
 
 @prices.command()

@@ -16,6 +16,7 @@ from metering import telemetry
 from metering.app import App, Storage, build, create_asgi
 from metering.config import Settings
 from metering.errors import ConfigurationError
+from metering.jobs.ratings import LateRating
 
 # Requests are answered within this time of SIGTERM, or given up; below what orchestrators wait (30 s).
 STOP_SECONDS: Final = 25
@@ -107,8 +108,17 @@ def run(app: App, listener: socket.socket, on_started: Callable[[], None]) -> No
     # uvicorn raises the signal that stopped it once more: here that must not skip what follows.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped_already)
-    server = _Server(config, on_started)
-    server.run(sockets=[listener])
+    late_rating = LateRating(app.database, app.services.book)
+
+    def started() -> None:
+        on_started()
+        late_rating.start()
+
+    server = _Server(config, started)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        late_rating.stop()
     if not server.started:
         raise ConfigurationError("the service did not start; the log says why")
 

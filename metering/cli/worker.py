@@ -29,6 +29,6 @@ def worker(check_minutes: int, metrics_port: int | None) -> None:
     database = Storage.open(settings).database
     try:
         database.require_head()
-        run_worker(database, check_minutes=check_minutes)
+        run_worker(database, settings.price_book, check_minutes=check_minutes)
     finally:
         database.close()

@@ -6,23 +6,26 @@ A job that fails is logged by the scheduler and tried again at its next time; it
 from __future__ import annotations
 
 import signal
-import time
+from pathlib import Path
+from threading import Event
 from typing import Final
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.blocking import BlockingScheduler
 
 from metering import clock, telemetry
-from metering.services.audit import check_books
-from metering.services.history import list_unpriced
+from metering.jobs.books import check
+from metering.jobs.lots import settle_lots
+from metering.jobs.ratings import RATING_MINUTES, rate_late
 from metering.storage.database import Database
 
 HEARTBEAT_SECONDS: Final = 60
+LOTS_SECONDS: Final = 60
 _THREADS: Final = 4
 _LOG: Final = telemetry.log(__name__)
 
 
-def run_worker(database: Database, *, check_minutes: int) -> None:
+def run_worker(database: Database, price_book: Path, *, check_minutes: int) -> None:
     """Run the jobs until SIGTERM or SIGINT; returns when those under way have ended."""
     scheduler = BlockingScheduler(
         timezone="UTC",
@@ -30,11 +33,17 @@ def run_worker(database: Database, *, check_minutes: int) -> None:
         # A job that is late runs once, however often it was due.
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
+    stopping = Event()
     now = clock.now()
     scheduler.add_job(beat, "interval", [database], seconds=HEARTBEAT_SECONDS, next_run_time=now)
-    scheduler.add_job(check, "interval", [database], minutes=check_minutes, next_run_time=now)
+    scheduler.add_job(settle_lots, "interval", [database], seconds=LOTS_SECONDS, next_run_time=now)
+    scheduler.add_job(check, "interval", [database, stopping], minutes=check_minutes, next_run_time=now)
+    scheduler.add_job(
+        rate_late, "interval", [database, price_book], minutes=RATING_MINUTES, next_run_time=now
+    )
 
     def stop(_number: int, _frame: object) -> None:
+        stopping.set()
         scheduler.shutdown(wait=True)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,17 +57,3 @@ def beat(database: Database) -> None:
     """Say that the worker lives and reaches its database."""
     database.ping()
     _LOG.info("heartbeat")
-
-
-def check(database: Database) -> None:
-    """Check the laws of the books; every breach is an error in the log and one more in the metric."""
-    begun = time.monotonic()
-    breaches = check_books(database)
-    telemetry.BREACHES.set(len(breaches))
-    for breach in breaches:
-        _LOG.error("a law of the books is broken", **breach._asdict())
-    unpriced = sum(events for _, _, events, *_ in list_unpriced(database))
-    telemetry.UNPRICED_EVENTS.set(unpriced)
-    _LOG.info(
-        "books checked", breaches=len(breaches), unpriced=unpriced, seconds=f"{time.monotonic() - begun:.1f}"
-    )

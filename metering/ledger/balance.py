@@ -22,3 +22,7 @@ class Balance(NamedTuple):
     def available_pico(self) -> int:
         """What can still be promised."""
         return self.posted_pico - self.held_pico
+
+    def may_expire(self, now: datetime) -> bool:
+        """Whether credit may have ended by `now` that the posted balance still counts."""
+        return self.next_expiry_at is not None and self.next_expiry_at <= now

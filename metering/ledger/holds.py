@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from metering.ledger.grants import MAX_GRANT_PICO
 
-Period: TypeAlias = Literal["day", "month", "total"]
 # No account has more; a larger estimate is a slip.
 MAX_HOLD_PICO: Final = MAX_GRANT_PICO
 
@@ -66,10 +65,9 @@ class Closing(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """What a key may spend in a period of the calendar (UTC), and what it has spent and set aside in it."""
+    """What a key may spend in its period, and what it has spent and set aside in it. Picodollars."""
 
     amount_pico: int
-    period: Period
     spent_pico: int
     held_pico: int
 

@@ -1,7 +1,8 @@
 """The laws of the books (accounting.md), stated once: tests, a job in production and the CLI check these.
 
-A law compares two sums that must be equal to the last digit for every account; where both come from is
-`storage.audit`, which reads them. What holds by construction (a transfer's balance, its sign) is a CHECK.
+Most compare two figures that must be equal to the last digit; where both come from is `storage.audit` and
+its neighbours, which read them. The last two derive again what was recorded (`services.rederivation`).
+What holds by construction (that a transfer balances, that it is positive) is a CHECK.
 """
 
 from __future__ import annotations
@@ -14,17 +15,31 @@ class Law(StrEnum):
     """What must hold for every account, always."""
 
     BALANCE = "the posted balance is the sum of the account's transfers"
-    USAGE = "the cost of the events is the sum of the usage transfers"
-    TRANSFER = "each usage transfer is the sum of the events that name it"
-    ROLLUP_COST = "the cost in the rollups is the cost of the events"
-    ROLLUP_EVENTS = "the events counted in the rollups are the events"
-    SEQUENCE = "the account's event count is the number of its events"
+    CHAIN = "the account's transfers are numbered in order of time, each with the balance that it left"
+    CHECKSUM = "each transfer is as it was recorded"
+    MIRROR = "each reversal is the mirror image of the transfer that it names"
+    GRANT = "each grant and each adjustment is the transfer that it names"
+    HELD = "what is held is the sum of the open holds, each what was authorized and its extensions"
+    USAGE = "the cost of the events, as corrected, is the sum of the transfers to and from revenue"
+    TRANSFER = "each transfer of revenue is the sum of the events and corrections that name it"
+    CORRECTION = "each correction says what the event cost before and since, and follows the one before"
+    ONCE = "no event is charged twice"
+    ROLLUP_COST = "the cost in the rollups is the cost of the events, as corrected"
+    ROLLUP_EVENTS = "the events counted in the rollups are the events that were not superseded"
+    SEQUENCE = "the account's events are numbered without a gap up to its event count"
+    LOTS = "the lots' rest less what is owed is the balance, and each movement has its lot"
+    RATING = "each event, priced again by its own book, has the same line items, cost and tier"
+    BOOK = "each price book that priced an event is kept as it was"
 
 
 class Breach(NamedTuple):
-    """A law that does not hold for an account: the two figures that differ, as exact decimal text."""
+    """A law that does not hold: where, and the two figures that differ, as exact text.
+
+    `thing` is the row concerned, such as a transfer. `account_id` is None for what is of no account.
+    """
 
     law: Law
-    account_id: str
+    account_id: str | None
+    thing: str
     expected: str
     found: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from metering import clock, ids
 from metering.ledger.balance import Balance
+from metering.services.lots import settle_expiry
 from metering.services.texts import checked
 from metering.storage import accounts, balances
 from metering.storage.accounts import Account
@@ -51,17 +53,33 @@ def create_account(
 
 
 def get_account(database: Database, account_id: str) -> AccountView:
-    """The account and its balance; raises `AccountNotFound`."""
-    with database.snapshot() as connection:
-        account = accounts.get_account(connection, account_id)
-        return AccountView(
-            account, balances.find_many(driver(connection), [account_id], clock.now())[account_id]
-        )
+    """The account and its balance, less what has ended by now; raises `AccountNotFound`."""
+    now = clock.now()
+    view = _get_account(database, account_id, now)
+    if not view.balance.may_expire(now):
+        return view
+    settle_expiry(database, account_id)
+    return _get_account(database, account_id, clock.now())
 
 
 def list_accounts(database: Database, *, after: str | None = None, limit: int) -> list[AccountView]:
     """Up to `limit` accounts in the order they were opened, those after the id `after`."""
+    now = clock.now()
+    views = _list_accounts(database, after, limit, now)
+    ended = [view.account.account_id for view in views if view.balance.may_expire(now)]
+    for account_id in ended:
+        settle_expiry(database, account_id)
+    return _list_accounts(database, after, limit, clock.now()) if ended else views
+
+
+def _get_account(database: Database, account_id: str, now: datetime) -> AccountView:
+    with database.snapshot() as connection:
+        account = accounts.get_account(connection, account_id)
+        return AccountView(account, balances.find_many(driver(connection), [account_id], now)[account_id])
+
+
+def _list_accounts(database: Database, after: str | None, limit: int, now: datetime) -> list[AccountView]:
     with database.snapshot() as connection:
         found = accounts.list_accounts(connection, after=after, limit=limit)
-        known = balances.find_many(driver(connection), [one.account_id for one in found], clock.now())
+        known = balances.find_many(driver(connection), [one.account_id for one in found], now)
     return [AccountView(account, known[account.account_id]) for account in found]

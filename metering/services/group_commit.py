@@ -46,7 +46,7 @@ class GroupCommit(Generic[Item, Answer]):
             if self._closed:
                 raise Unavailable("The service is stopping. Send the same again in a few seconds.")
             if self._waiting and self._waiting + len(items) > self._max_waiting:
-                raise Unavailable("Too many events are waiting. Send the same again in a few seconds.")
+                raise Unavailable("Too many calls are waiting. Send the same again in a few seconds.")
             self._waiting += len(items)
             future: Future[list[Answer]] = Future()
             # What is accepted is recorded, even where the caller has gone: it can't be cancelled.

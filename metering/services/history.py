@@ -7,9 +7,10 @@ from datetime import datetime
 
 from metering import clock
 from metering.ledger.balance import Balance
+from metering.services.lots import settle_expiry
 from metering.storage import balances, usage_history
 from metering.storage.database import Database, driver
-from metering.usage.history import Cursor, Filters, RecordedEvent
+from metering.usage.history import Cursor, EventStory, Filters, RecordedEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,19 @@ def get_account_usage(
     database: Database, account_id: str, filters: Filters, *, before: Cursor | None, limit: int
 ) -> AccountUsage:
     """A page of at most `limit` events, and the spend of the window, which ignores the other filters."""
+    now = clock.now()
+    usage = _read_usage(database, account_id, filters, before, limit, now)
+    if not usage.balance.may_expire(now):
+        return usage
+    settle_expiry(database, account_id)
+    return _read_usage(database, account_id, filters, before, limit, clock.now())
+
+
+def _read_usage(
+    database: Database, account_id: str, filters: Filters, before: Cursor | None, limit: int, now: datetime
+) -> AccountUsage:
     with database.snapshot() as connection:
-        balance = balances.find_many(driver(connection), [account_id], clock.now())[account_id]
+        balance = balances.find_many(driver(connection), [account_id], now)[account_id]
         # One more than asked for tells whether there is another page.
         found = usage_history.list_events(connection, account_id, filters, before, limit + 1)
         spend = usage_history.spend_by_source(connection, account_id, filters.since, filters.until)
@@ -41,8 +53,8 @@ def get_account_usage(
     return AccountUsage(balance, events, next_cursor, spend)
 
 
-def find_events(database: Database, event_id: str) -> list[tuple[str, RecordedEvent]]:
-    """(account_id, event) of each event of this id, which is unique per account only."""
+def find_events(database: Database, event_id: str) -> list[EventStory]:
+    """Each event of this id, which is unique per account only, as it stands and how it came to that."""
     with database.snapshot() as connection:
         return usage_history.find_events(connection, event_id)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
+from metering.ledger.budgets import BudgetPeriod
 from metering.ledger.holds import Budget
 from metering.money import to_number
 from metering.storage.asked import binary_array
@@ -21,13 +22,13 @@ _ADD: Final = """
 # The sums are asked for only where there is a budget, which few keys have.
 _FIND: Final = """
     SELECT k.id::text, k.account_id::text, k.key_hash, k.revoked_at, k.expires_at, k.last_used_at,
-           (k.budget_usd * 1000000000000)::numeric(38,0)::text, k.budget_period,
+           (k.budget_usd * 1000000000000)::numeric(38,0)::text,
            CASE WHEN k.budget_usd IS NOT NULL THEN (
                SELECT (coalesce(sum(s.spent_usd), 0) * 1000000000000)::numeric(38,0)::text
                  FROM api_key_spend AS s
                 WHERE s.account_id = k.account_id AND s.api_key_id = k.id
-                  AND s.day >= CASE k.budget_period WHEN 'total' THEN '-infinity'
-                                    ELSE date_trunc(k.budget_period, %s::timestamp) END) END,
+                  AND s.day >= CASE k.budget_period WHEN 'day' THEN %s::date WHEN 'month' THEN %s::date
+                                                        ELSE %s::date END) END,
            CASE WHEN k.budget_usd IS NOT NULL THEN (
                SELECT (coalesce(sum(h.amount_usd), 0) * 1000000000000)::numeric(38,0)::text
                  FROM holds AS h
@@ -64,15 +65,15 @@ def find_many(
     key_hashes: set[bytes],
     keys: set[tuple[str, str]],
     hold_ids: set[str],
-    today: date,
+    now: datetime,
 ) -> Iterable[KeyStanding]:
-    """The keys with these hashes, those named (account_id, id), and those of the holds.
+    """The keys with these hashes, those named (account_id, id), and those of the holds, with their budgets.
 
     In a pipeline, to be read after its end; the accounts' balances are locked.
     """
     named = list(keys)
     columns = [
-        today,
+        *(period.begins(now) for period in (BudgetPeriod.DAY, BudgetPeriod.MONTH, BudgetPeriod.TOTAL)),
         binary_array(key_hashes),
         array(account_id for account_id, _ in named),
         array(key_id for _, key_id in named),
@@ -103,7 +104,7 @@ def add_many(connection: Connection[Any], spent: Mapping[tuple[str, str, date], 
 
 def _standing(_cursor: object) -> Callable[[Sequence[Any]], KeyStanding]:
     def read(row: Sequence[Any]) -> KeyStanding:
-        budget = None if row[6] is None else Budget(int(row[6]), row[7], int(row[8]), int(row[9]))
-        return KeyStanding(*row[:6], budget)
+        budget = None if row[6] is None else Budget(int(row[6]), int(row[7]), int(row[8]))
+        return KeyStanding(row[0], row[1], row[2], row[3], row[4], row[5], budget)
 
     return read

@@ -1,75 +1,102 @@
-"""The sums behind the laws of the books (`metering/ledger/invariants.py`), each as one query.
+"""The two sides of the laws of the books (`metering/ledger/invariants.py`), read from the rows.
 
-Every query answers the accounts that break the law: (account_id, expected, found).
+Every query answers what breaks a law: (account_id, thing, expected, found). It looks at the accounts of an
+`Extent`; where that begins at a time, only at what was recorded since, trusting the chain of transfers
+before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, text
+from psycopg import Connection
 
 from metering.ledger.invariants import Breach, Law
+from metering.storage import audit_lots, audit_transfers, audit_usage
 
 # One is enough to be alarmed; all of a million would hide it.
 MAX_BREACHES: Final = 100
+# Where an account has left a trace, even one that was never opened.
+_TABLES: Final = (
+    "accounts", "balances", "transfers", "usage_events", "usage_rollups", "corrections", "holds", "lots",
+    "lot_movements", "lot_positions",
+)  # fmt: skip
 
-_QUERIES: Final = MappingProxyType(
-    {
-        Law.BALANCE: """
-            SELECT account_id, coalesce(moved.usd, 0), balances.posted_usd
-              FROM balances FULL JOIN (
-                   SELECT account_id, sum(CASE 'customer_credit' WHEN to_account THEN amount_usd
-                                                                 WHEN from_account THEN -amount_usd
-                                                                 ELSE 0 END) AS usd
-                     FROM transfers GROUP BY account_id) AS moved USING (account_id)
-             WHERE balances.posted_usd IS DISTINCT FROM coalesce(moved.usd, 0)""",
-        Law.USAGE: """
-            SELECT account_id, coalesce(used.usd, 0), coalesce(moved.usd, 0)
-              FROM (SELECT account_id, sum(cost_usd) AS usd FROM usage_events GROUP BY account_id) AS used
-         FULL JOIN (SELECT account_id, sum(amount_usd) AS usd FROM transfers WHERE kind = 'usage'
-                     GROUP BY account_id) AS moved USING (account_id)
-             WHERE coalesce(used.usd, 0) <> coalesce(moved.usd, 0)""",
-        Law.TRANSFER: """
-            SELECT account_id, coalesce(used.usd, 0), coalesce(moved.amount_usd, 0)
-              FROM (SELECT account_id, transfer_id, sum(cost_usd) AS usd FROM usage_events
-                     WHERE cost_usd > 0 GROUP BY account_id, transfer_id) AS used
-         FULL JOIN (SELECT account_id, id AS transfer_id, amount_usd FROM transfers
-                     WHERE kind = 'usage') AS moved USING (account_id, transfer_id)
-             WHERE used.usd IS DISTINCT FROM moved.amount_usd""",
-        Law.ROLLUP_COST: """
-            SELECT account_id, concat_ws(' ', hour, model, source, used), kept
-              FROM (SELECT account_id, date_trunc('hour', created_at, 'UTC') AS hour, model, source,
-                           coalesce(sum(cost_usd), 0) AS used
-                      FROM usage_events GROUP BY 1, 2, 3, 4) AS one
-         FULL JOIN (SELECT account_id, hour, model, source, cost_usd AS kept
-                      FROM usage_rollups) AS other USING (account_id, hour, model, source)
-             WHERE used IS DISTINCT FROM kept""",
-        Law.ROLLUP_EVENTS: """
-            SELECT account_id, concat_ws(' ', hour, model, source, used.counts), kept.counts
-              FROM (SELECT account_id, date_trunc('hour', created_at, 'UTC') AS hour, model, source,
-                           concat_ws(' ', count(*), count(*) FILTER (WHERE status = 'error'),
-                                     count(*) FILTER (WHERE cost_usd IS NULL), sum(input_tokens),
-                                     sum(output_tokens), sum(cache_read_tokens),
-                                     sum(cache_write_tokens)) AS counts
-                      FROM usage_events GROUP BY 1, 2, 3, 4) AS used
-         FULL JOIN (SELECT account_id, hour, model, source,
-                           concat_ws(' ', events, errors, unpriced, input_tokens, output_tokens,
-                                     cache_read_tokens, cache_write_tokens) AS counts
-                      FROM usage_rollups) AS kept USING (account_id, hour, model, source)
-             WHERE used.counts IS DISTINCT FROM kept.counts""",
-        Law.SEQUENCE: """
-            SELECT account_id, coalesce(used.events, 0), balances.event_count
-              FROM balances FULL JOIN (SELECT account_id, count(*) AS events, max(sequence) AS last
-                                         FROM usage_events GROUP BY account_id) AS used USING (account_id)
-             WHERE (coalesce(used.events, 0), coalesce(used.last, 0))
-                IS DISTINCT FROM (balances.event_count, balances.event_count)""",
-    }
+Queries: TypeAlias = Mapping[Law, Sequence[str]]
+_EVERYTHING: Final[Queries] = MappingProxyType(
+    {**audit_transfers.QUERIES, **audit_usage.QUERIES, **audit_lots.QUERIES}
 )
+# The laws that are looked at otherwise from a time on.
+_SINCE: Final[Queries] = MappingProxyType({**audit_transfers.SINCE, **audit_usage.SINCE})
+LAWS: Final = tuple(law for law in Law if law in _EVERYTHING)
 
 
-def find_breaches(connection: Connection, law: Law) -> list[Breach]:
-    """Up to `MAX_BREACHES` accounts that break the law, as the connection's transaction sees them."""
-    rows = connection.execute(text(f"{_QUERIES[law]} ORDER BY account_id LIMIT {MAX_BREACHES}"))
-    return [Breach(law, str(account_id), str(expected), str(found)) for account_id, expected, found in rows]
+def _first(condition: str) -> str:
+    """The smallest account id anywhere; one probe of an index per table."""
+    probes = [
+        f"(SELECT account_id FROM {table} {condition} ORDER BY 1 LIMIT 1)"  # noqa: S608  (our own names)
+        for table in _TABLES
+    ]
+    return f"least({', '.join(probes)})"
+
+
+_LIST: Final = """
+    WITH RECURSIVE known AS (
+         SELECT {first} AS account_id
+          UNION ALL
+         SELECT {following} FROM known WHERE known.account_id IS NOT NULL)
+    SELECT account_id::text, 1 + coalesce(event_count, 0) + coalesce(transfer_count, 0)
+      FROM (SELECT account_id FROM known WHERE account_id IS NOT NULL LIMIT %(limit)s) AS page
+      LEFT JOIN balances USING (account_id) ORDER BY account_id
+"""
+_FOLLOWING: Final = _first("WHERE account_id > known.account_id")
+_LIST_ALL: Final = _LIST.format(first=_first(""), following=_FOLLOWING)
+_LIST_AFTER: Final = _LIST.format(first=_first("WHERE account_id > %(after)s::uuid"), following=_FOLLOWING)
+_COUNT: Final = """
+    SELECT coalesce(sum(1 + event_count + transfer_count), 0)::bigint FROM balances
+     WHERE (%(account)s::uuid IS NULL OR account_id = %(account)s::uuid)
+       AND (%(after)s::uuid IS NULL OR account_id > %(after)s::uuid)
+"""
+
+
+class Extent(NamedTuple):
+    """What one look covers: accounts, neighbours by id, and from when on; None is from the beginning."""
+
+    account_ids: Sequence[str]
+    since: datetime | None = None
+
+
+def list_accounts(connection: Connection[Any], *, after: str | None, limit: int) -> list[tuple[str, int]]:
+    """Up to `limit` accounts by id, those after `after`: each with how many rows it has, about."""
+    query = _LIST_ALL if after is None else _LIST_AFTER
+    return list(connection.execute(query.encode(), {"after": after, "limit": limit}))
+
+
+def count_rows(connection: Connection[Any], *, account_id: str | None, after: str | None) -> int:
+    """About how many rows there are to look at: one for each account, transfer and event."""
+    row = connection.execute(_COUNT, {"account": account_id, "after": after}).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def find_breaches(connection: Connection[Any], law: Law, extent: Extent) -> list[Breach]:
+    """What breaks one of `LAWS`, up to `MAX_BREACHES` from each of its queries."""
+    queries = _EVERYTHING[law] if extent.since is None else _SINCE.get(law, _EVERYTHING[law])
+    parameters = parameters_of(extent)
+    return [
+        Breach(law, *map(str, row))
+        for query in queries
+        for row in connection.execute(_limited(query).encode(), parameters)
+    ]
+
+
+def parameters_of(extent: Extent) -> dict[str, object]:
+    """What every query is given."""
+    since = "-infinity" if extent.since is None else str(extent.since)
+    return {"accounts": list(extent.account_ids), "since": since}
+
+
+def _limited(query: str) -> str:
+    return f"{query} ORDER BY 1, 2 LIMIT {MAX_BREACHES}"

@@ -11,21 +11,29 @@ from psycopg import Connection
 from metering.ledger.balance import Balance
 from metering.ledger.books import Books
 from metering.money import to_number, to_pico
+from metering.storage.asked import ACCOUNTS_ASKED, Asked
 from metering.storage.copying import array
 
 # Sorted, so that two transactions that want the same accounts wait for each other and never in a circle.
-_LOCK: Final = """
+_LOCK_THOSE: Final = """
     SELECT account_id::text, (posted_usd * 1000000000000)::numeric(38,0)::text,
            (held_usd * 1000000000000)::numeric(38,0)::text, event_count, transfer_count, updated_at,
            next_expiry_at
-      FROM balances WHERE account_id = ANY(%s::uuid[]) ORDER BY account_id FOR UPDATE
+      FROM balances WHERE account_id = ANY({}) ORDER BY balances.account_id FOR UPDATE
 """
+_LOCK: Final = _LOCK_THOSE.format("%s::uuid[]").encode()
+_LOCK_ASKED: Final = _LOCK_THOSE.format(ACCOUNTS_ASKED).encode()
 _MOVE: Final = """
     UPDATE balances AS kept
        SET posted_usd = moved.posted_usd, held_usd = moved.held_usd, event_count = moved.event_count,
            transfer_count = moved.transfer_count, updated_at = %s
       FROM unnest(%s::uuid[], %s::numeric[], %s::numeric[], %s::bigint[], %s::bigint[])
            AS moved (account_id, posted_usd, held_usd, event_count, transfer_count)
+     WHERE kept.account_id = moved.account_id
+"""
+_SET_HELD: Final = """
+    UPDATE balances AS kept SET held_usd = moved.held_usd
+      FROM unnest(%s::uuid[], %s::numeric[]) AS moved (account_id, held_usd)
      WHERE kept.account_id = moved.account_id
 """
 _SET_EXPIRY: Final = "UPDATE balances SET next_expiry_at = %s WHERE account_id = %s"
@@ -50,6 +58,11 @@ def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> Iterab
     return connection.cursor(row_factory=_books).execute(_LOCK, [array(account_ids)])
 
 
+def lock_asked(connection: Connection[Any], asked: Asked) -> Iterable[Books]:
+    """The same for accounts that are named by a key or a hold."""
+    return connection.cursor(row_factory=_books).execute(_LOCK_ASKED, asked)
+
+
 def _books(_cursor: object) -> Callable[[Sequence[Any]], Books]:
     return lambda row: Books(row[0], int(row[1]), int(row[2]), row[3], row[4], row[5], row[6])
 
@@ -65,6 +78,16 @@ def move_many(connection: Connection[Any], moved: Sequence[Books], at: datetime)
             array(books.transfer_count for books in moved),
         ]
         connection.execute(_MOVE, [at, *columns])
+
+
+def set_held(connection: Connection[Any], held: Sequence[Books]) -> None:
+    """Keep what is held, of books that nothing was posted to: the posted balance hasn't moved."""
+    if held:
+        columns = [
+            array(books.account_id for books in held),
+            array(to_number(books.held_pico) for books in held),
+        ]
+        connection.execute(_SET_HELD, columns)
 
 
 def set_next_expiry(connection: Connection[Any], account_id: str, at: datetime | None) -> None:

@@ -87,6 +87,15 @@ transfers = Table(
         unique=True,
         postgresql_where=text("reverses_id IS NOT NULL"),
     ),
+    # What isn't usage is rare, and looked for among millions that are.
+    Index(
+        "transfers_kind_idx",
+        "account_id",
+        "kind",
+        "recorded_at",
+        "sequence",
+        postgresql_where=text("kind <> 'usage'"),
+    ),
 )
 
 grants = Table(
@@ -203,9 +212,10 @@ hold_extensions = Table(
     required("amount_usd", USD),
     required("overspend_usd", USD),
     optional("idempotency_key", Text()),
+    required("body_digest", LargeBinary()),
     required("created_at", MOMENT),
     UniqueConstraint("account_id", "hold_id", "idempotency_key"),
-    positive("amount_usd"),
+    not_negative("amount_usd"),
     not_negative("overspend_usd"),
 )
 
@@ -255,6 +265,7 @@ lots = Table(
     not_negative("rest_usd"),
     not_negative("used_usd"),
     Index("lots_open_idx", "account_id", postgresql_where=text("rest_usd > 0")),
+    Index("lots_ending_idx", "expires_at", postgresql_where=text("rest_usd > 0")),
 )
 
 # Which lot paid for what: positive took from the lot, negative gave back. Without a lot, `settles_id` names

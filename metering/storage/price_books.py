@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text, cast, select
 from sqlalchemy.dialects.postgresql import insert
 
 from metering.storage.tables import price_books
@@ -21,3 +22,22 @@ def keep(connection: Connection, digest: bytes, documents: Mapping[str, object],
         .values(digest=digest, documents=plain, recorded_at=at)
         .on_conflict_do_nothing(index_elements=["digest"])
     )
+
+
+def list_digests(connection: Connection) -> list[bytes]:
+    """The digests under which books are kept, the first one kept first."""
+    return list(
+        connection.scalars(
+            select(price_books.c.digest).order_by(price_books.c.recorded_at, price_books.c.digest)
+        )
+    )
+
+
+def find_documents(connection: Connection, digest: bytes) -> dict[str, Any] | None:
+    """The documents kept under a digest, as the compiler reads them."""
+    # As JSON has them, for the digest is over numbers as they were written.
+    text = connection.scalar(
+        select(cast(price_books.c.documents, Text)).where(price_books.c.digest == digest)
+    )
+    documents: dict[str, Any] | None = None if text is None else json.loads(text)
+    return documents

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
 from metering.ledger.books import Posted
-from metering.money import to_number
+from metering.ledger.chart import LedgerAccount
+from metering.ledger.transfers import Transfer, TransferKind
+from metering.money import to_number, to_pico
 from metering.storage.copying import array, text_array
 
 # Over every column of the row; the migration that introduced it says the same.
@@ -56,3 +58,49 @@ def append(connection: Connection[Any], posted: Sequence[Posted], recorded_at: d
         array(to_number(one.balance_after_pico) for one in posted),
     ]
     connection.execute(_APPEND, [recorded_at, *columns])
+
+
+_FIND: Final = """
+    SELECT id::text, account_id::text, kind, from_account, to_account, amount_usd, effective_at, reason,
+           actor, reverses_id::text, sequence, balance_after_usd, recorded_at
+      FROM transfers WHERE account_id = %s
+"""
+
+
+class RecordedTransfer(NamedTuple):
+    """A transfer in its account's order, the balance it left, and when it was recorded."""
+
+    transfer: Transfer
+    sequence: int
+    balance_after_pico: int
+    recorded_at: datetime
+
+
+def find(connection: Connection[Any], account_id: str, transfer_id: str) -> RecordedTransfer | None:
+    """The account's transfer of this id."""
+    return _found(connection.execute(f"{_FIND} AND id = %s", [account_id, transfer_id]).fetchone())
+
+
+def find_reversal(connection: Connection[Any], account_id: str, reversed_id: str) -> RecordedTransfer | None:
+    """The transfer that reverses the one of this id."""
+    return _found(connection.execute(f"{_FIND} AND reverses_id = %s", [account_id, reversed_id]).fetchone())
+
+
+def _found(row: Sequence[Any] | None) -> RecordedTransfer | None:
+    if row is None:
+        return None
+    transfer_id, account_id, kind, source, target, amount, *rest = row
+    effective_at, reason, actor, reverses_id, sequence, balance_after, recorded_at = rest
+    transfer = Transfer(
+        transfer_id,
+        account_id,
+        TransferKind(kind),
+        LedgerAccount(source),
+        LedgerAccount(target),
+        to_pico(amount),
+        effective_at,
+        reason=reason,
+        actor=actor,
+        reverses_id=reverses_id,
+    )
+    return RecordedTransfer(transfer, sequence, to_pico(balance_after), recorded_at)

@@ -14,8 +14,12 @@ from typing import Any, Final
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
+    Label,
     Select,
     and_,
+    case,
+    exists,
     func,
     literal_column,
     select,
@@ -24,21 +28,62 @@ from sqlalchemy import (
 )
 
 from metering.money import to_pico
+from metering.storage import corrections as correction_rows
+from metering.storage.database import driver
+from metering.storage.ledger_tables import corrections
 from metering.storage.tables import accounts, usage_events, usage_rollups
-from metering.usage.history import Cursor, Filters, RecordedEvent
+from metering.usage.history import Cursor, EventStory, Filters, RecordedEvent
 
 _HOUR: Final = timedelta(hours=1)
-# RecordedEvent's fields, but for the cost, which is converted.
-_COLUMNS: Final = [usage_events.c[name] for name in RecordedEvent._fields[:-1]]
+# An event's last correction, which tells how it stands: one index probe an event.
+_LAST: Final = (
+    select(
+        corrections.c.number,
+        corrections.c.kind,
+        corrections.c.cost_usd,
+        corrections.c.line_items,
+        corrections.c.pricing_tier_label,
+        corrections.c.superseded_by,
+    )
+    .where(corrections.c.account_id == usage_events.c.account_id, corrections.c.event_id == usage_events.c.id)
+    .order_by(corrections.c.number.desc())
+    .limit(1)
+    .lateral("last")
+)
+_STANDING: Final[FromClause] = usage_events.outerjoin(_LAST, true())
+_IS_CORRECTED: Final = _LAST.c.number.is_not(None)
+# As an equality, PostgreSQL expects it of every event, and reads no more than a page; of "is null" it would
+# expect so few that it sorts the whole history. An id is never empty.
+_IS_SHOWN: Final = func.coalesce(_LAST.c.superseded_by, "") == ""
+
+
+def _as_it_stands(name: str) -> Label[Any]:
+    """The last correction's value, the event's own where there is none."""
+    return case((_IS_CORRECTED, _LAST.c[name]), else_=usage_events.c[name]).label(name)
+
+
+# RecordedEvent's fields that do not stand in the event's row as they are shown.
+_SHOWN: Final[dict[str, Label[Any]]] = {
+    "line_items": _as_it_stands("line_items"),
+    "pricing_tier_label": _as_it_stands("pricing_tier_label"),
+    "unpriced": case((_LAST.c.number.is_(None), usage_events.c.unpriced)).label("unpriced"),
+    "superseded_by": _LAST.c.superseded_by.label("superseded_by"),
+    "is_reversed": func.coalesce(_LAST.c.kind == "reversal", literal_column("false")).label("is_reversed"),
+    # In dollars, to be converted.
+    "cost_pico": _as_it_stands("cost_usd"),
+}
+_COLUMNS: Final = [_SHOWN[name] if name in _SHOWN else usage_events.c[name] for name in RecordedEvent._fields]
 
 
 def list_events(
     connection: Connection, account_id: str, filters: Filters, before: Cursor | None, limit: int
 ) -> list[RecordedEvent]:
-    """Up to `limit` events, newest first."""
+    """Up to `limit` events as they stand, newest first, without those that were superseded."""
     events = usage_events.c
     order = (events.created_at.desc(), events.sequence.desc())
-    query = select(*_COLUMNS, events.cost_usd).where(*_conditions(account_id, filters, before))
+    query = (
+        select(*_COLUMNS).select_from(_STANDING).where(*_conditions(account_id, filters, before), _IS_SHOWN)
+    )
     if filters.source is None and filters.model is None and filters.status is None:
         return [_recorded(row) for row in connection.execute(query.order_by(*order).limit(limit))]
     hours = _matching_hours(account_id, filters, before).subquery("hours")
@@ -56,15 +101,20 @@ def list_events(
     return [_recorded(row) for row in rows]
 
 
-def find_events(connection: Connection, event_id: str) -> list[tuple[str, RecordedEvent]]:
-    """(account_id, event) of every account that has an event of this id: one index probe an account."""
+def find_events(connection: Connection, event_id: str) -> list[EventStory]:
+    """The event of this id of every account that has one: one index probe an account."""
     events = usage_events.c
     query = (
-        select(accounts.c.account_id, *_COLUMNS, events.cost_usd)
-        .select_from(accounts.join(usage_events, accounts.c.account_id == events.account_id))
+        select(accounts.c.account_id, *_COLUMNS)
+        .select_from(accounts.join(_STANDING, accounts.c.account_id == events.account_id))
         .where(events.id == event_id)
     )
-    return [(str(row[0]), _recorded(row[1:])) for row in connection.execute(query)]
+    found = [(str(row[0]), _recorded(row[1:])) for row in connection.execute(query)]
+    raw = driver(connection)
+    return [
+        EventStory(account_id, event, correction_rows.list_of_event(raw, account_id, event_id))
+        for account_id, event in found
+    ]
 
 
 def unpriced_by_model(connection: Connection) -> list[tuple[str, str, int, datetime, datetime]]:
@@ -74,7 +124,7 @@ def unpriced_by_model(connection: Connection) -> list[tuple[str, str, int, datet
     count = func.count()
     query = (
         select(events.model, reason, count, func.min(events.created_at), func.max(events.created_at))
-        .where(events.unpriced.is_not(None))
+        .where(events.unpriced.is_not(None), ~_rated_since())
         .group_by(events.model, reason)
         .order_by(count.desc(), events.model, reason)
     )
@@ -89,16 +139,16 @@ def spend_by_source(
     last = None if until is None else _hour_of(until)
     spent: dict[str, int] = {}
     if first is not None and last is not None and first > last:
-        _add(spent, connection, _raw_sum(account_id, since, until))
+        _add_raw(spent, connection, account_id, since, until)
         return spent
     rollups = usage_rollups.c
     whole = [rollups.account_id == account_id]
     if first is not None:
         whole.append(rollups.hour >= first)
-        _add(spent, connection, _raw_sum(account_id, since, first - timedelta(microseconds=1)))
+        _add_raw(spent, connection, account_id, since, first - timedelta(microseconds=1))
     if last is not None:
         whole.append(rollups.hour < last)
-        _add(spent, connection, _raw_sum(account_id, last, until))
+        _add_raw(spent, connection, account_id, last, until)
     _add(
         spent,
         connection,
@@ -133,7 +183,8 @@ def _conditions(account_id: str, filters: Filters, before: Cursor | None) -> lis
 def _matching_hours(account_id: str, filters: Filters, before: Cursor | None) -> Select[Any]:
     """The hours that hold an event which the filters let through, newest first."""
     rollups = usage_rollups.c
-    conditions = [rollups.account_id == account_id]
+    # An hour whose events were all superseded has none.
+    conditions = [rollups.account_id == account_id, rollups.events > 0]
     ends = [moment for moment in (filters.until, before and before.created_at) if moment is not None]
     if ends:
         conditions.append(rollups.hour <= min(ends))
@@ -149,13 +200,33 @@ def _matching_hours(account_id: str, filters: Filters, before: Cursor | None) ->
     return select(rollups.hour).where(and_(*conditions)).distinct().order_by(rollups.hour.desc())
 
 
-def _raw_sum(account_id: str, since: datetime | None, until: datetime | None) -> Select[Any]:
-    events = usage_events.c
-    return (
-        select(events.source, func.coalesce(func.sum(events.cost_usd), literal_column("0")))
-        .where(events.account_id == account_id, events.created_at >= since, events.created_at <= until)
-        .group_by(events.source)
+def _rated_since() -> ColumnElement[bool]:
+    """Whether the event has a price by now, or needs none any more."""
+    return exists().where(
+        corrections.c.account_id == usage_events.c.account_id, corrections.c.event_id == usage_events.c.id
     )
+
+
+def _add_raw(
+    spent: dict[str, int],
+    connection: Connection,
+    account_id: str,
+    since: datetime | None,
+    until: datetime | None,
+) -> None:
+    """Add what the events of a ragged edge cost first, and what their corrections changed."""
+    events, changes = usage_events.c, corrections.c
+    edge = (
+        (events.source, events.cost_usd, events.account_id, events.created_at),
+        (changes.source, changes.delta_usd, changes.account_id, changes.event_created_at),
+    )
+    for source, dollars, owner, created_at in edge:
+        query = (
+            select(source, func.coalesce(func.sum(dollars), literal_column("0")))
+            .where(owner == account_id, created_at >= since, created_at <= until)
+            .group_by(source)
+        )
+        _add(spent, connection, query)
 
 
 def _add(spent: dict[str, int], connection: Connection, query: Select[Any]) -> None:

@@ -28,10 +28,11 @@ class Filters(NamedTuple):
 
 
 class RecordedEvent(NamedTuple):
-    """An event as it was recorded and priced.
+    """An event as it was recorded, priced as it stands after its corrections.
 
     `cost_usd` of the row is `cost_pico`, None where it is unpriced. `line_items` are the rating's, with
-    numbers as int or Decimal; `sequence` counts the account's events.
+    numbers as int or Decimal; `sequence` counts the account's events. `supersedes` is the id of the event
+    whose place it took, `superseded_by` of the one that took its own; a reversed event costs nothing.
     """
 
     id: str
@@ -56,4 +57,29 @@ class RecordedEvent(NamedTuple):
     line_items: list[Mapping[str, Any]] | None
     pricing_tier_label: str | None
     unpriced: Mapping[str, Any] | None
+    supersedes: str | None
+    superseded_by: str | None
+    is_reversed: bool
     cost_pico: int | None
+
+
+class EventCorrection(NamedTuple):
+    """What became of an event: its cost since then, the difference, and the transfer that carried it."""
+
+    number: int
+    kind: str
+    cost_pico: int
+    delta_pico: int
+    superseded_by: str | None
+    transfer_id: str | None
+    reason: str
+    actor: str
+    recorded_at: datetime
+
+
+class EventStory(NamedTuple):
+    """An account's event as it stands, and how it came to that, oldest first."""
+
+    account_id: str
+    event: RecordedEvent
+    corrections: list[EventCorrection]

@@ -46,11 +46,13 @@ CREATE TABLE hold_extensions (
     amount_usd numeric(38, 12) NOT NULL,
     overspend_usd numeric(38, 12) NOT NULL,
     idempotency_key text,
+    body_digest bytea NOT NULL,
     created_at timestamptz NOT NULL,
     CONSTRAINT hold_extensions_pkey PRIMARY KEY (account_id, hold_id, id),
     CONSTRAINT hold_extensions_account_id_hold_id_idempotency_key_key
         UNIQUE (account_id, hold_id, idempotency_key),
-    CONSTRAINT hold_extensions_amount_usd_positive_check CHECK (amount_usd > 0 AND amount_usd < 'Infinity'),
+    CONSTRAINT hold_extensions_amount_usd_not_negative_check
+        CHECK (amount_usd >= 0 AND amount_usd < 'Infinity'),
     CONSTRAINT hold_extensions_overspend_usd_not_negative_check
         CHECK (overspend_usd >= 0 AND overspend_usd < 'Infinity')
 );

@@ -29,6 +29,7 @@ CREATE TABLE lots (
     CONSTRAINT lots_used_usd_not_negative_check CHECK (used_usd >= 0 AND used_usd < 'Infinity')
 );
 CREATE INDEX lots_open_idx ON lots (account_id) WHERE rest_usd > 0;
+CREATE INDEX lots_ending_idx ON lots (expires_at) WHERE rest_usd > 0;
 
 CREATE TABLE lot_movements (
     account_id uuid NOT NULL,

@@ -1,4 +1,4 @@
-"""API keys that expire, are rotated and have a budget; what was charged through each, by day."""
+"""API keys that expire, are rotated and have a budget; what each was charged by day; statements by kind."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ CREATE TABLE api_key_spend (
 ) WITH (fillfactor = 70);
 
 GRANT SELECT, INSERT, UPDATE ON api_key_spend TO metering_service;
+
+CREATE INDEX transfers_kind_idx ON transfers (account_id, kind, recorded_at, sequence)
+    WHERE kind <> 'usage';
 """
 
 

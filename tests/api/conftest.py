@@ -56,7 +56,7 @@ def app(database: Database, price_book: PriceBook) -> Iterator[App]:
     """The parts, closed at the end."""
     app = build(Settings.from_environment({}), database, price_book)
     yield app
-    app.services.commits.close()
+    app.stop()
 
 
 @pytest.fixture

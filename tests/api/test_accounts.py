@@ -252,8 +252,13 @@ def test_an_account_has_only_so_many_keys(client: Client, service: Headers) -> N
         ("GET", "/v1/accounts/{id}"),
         ("POST", "/v1/accounts/{id}/keys"),
         ("GET", "/v1/accounts/{id}/keys"),
+        ("PATCH", "/v1/accounts/{id}/keys/{id}"),
+        ("POST", "/v1/accounts/{id}/keys/{id}/rotate"),
         ("DELETE", "/v1/accounts/{id}/keys/{id}"),
+        ("GET", "/v1/accounts/{id}/transactions"),
         ("POST", "/v1/accounts/{id}/grants"),
+        ("POST", "/v1/accounts/{id}/adjustments"),
+        ("POST", "/v1/accounts/{id}/reversals"),
         ("POST", "/v1/usage/events"),
         ("POST", "/v1/usage/quote"),
     ],
@@ -281,7 +286,7 @@ def test_a_service_s_address_wants_a_service_token_with_the_scope(
     assert ask(token_for(Scope.FINANCE_READ)) == (403, "insufficient_scope")
 
 
-@pytest.mark.parametrize("path", ["/v1/account", "/v1/account/usage"])
+@pytest.mark.parametrize("path", ["/v1/account", "/v1/account/usage", "/v1/account/transactions"])
 def test_a_customer_s_address_wants_a_customer_s_key(
     client: Client, service: Headers, api_key: str, path: str
 ) -> None:

@@ -26,18 +26,29 @@ from tests.api.live import Live, well_formed
 INGEST = ["POST /v1/usage/events", "POST /v1/usage/quote"]
 SERVICE_S = [
     *INGEST,
+    "POST /v1/holds",
+    "GET /v1/holds/{hold_id}",
+    "POST /v1/holds/{hold_id}/extend",
+    "POST /v1/holds/{hold_id}/void",
+    "GET /v1/accounts/{account_id}/holds",
     "POST /v1/accounts",
     "GET /v1/accounts",
     "GET /v1/accounts/{account_id}",
     "POST /v1/accounts/{account_id}/keys",
     "GET /v1/accounts/{account_id}/keys",
+    "PATCH /v1/accounts/{account_id}/keys/{key_id}",
+    "POST /v1/accounts/{account_id}/keys/{key_id}/rotate",
     "DELETE /v1/accounts/{account_id}/keys/{key_id}",
+    "GET /v1/accounts/{account_id}/lots",
+    "GET /v1/accounts/{account_id}/transactions",
     "POST /v1/accounts/{account_id}/grants",
+    "POST /v1/accounts/{account_id}/adjustments",
+    "POST /v1/accounts/{account_id}/reversals",
 ]
-CUSTOMER_S = ["GET /v1/account", "GET /v1/account/usage"]
+CUSTOMER_S = ["GET /v1/account", "GET /v1/account/usage", "GET /v1/account/transactions"]
 PUBLIC = ["GET /v1/prices", "GET /v1/prices/{model_id}", "GET /healthz", "GET /readyz", "GET /metrics"]
 EVERY = [*SERVICE_S, *CUSTOMER_S, *PUBLIC]
-CAN_BE_WRONG = [*SERVICE_S, "GET /v1/account/usage"]
+CAN_BE_WRONG = [*SERVICE_S, "GET /v1/account/usage", "GET /v1/account/transactions"]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

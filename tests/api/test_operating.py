@@ -78,7 +78,8 @@ def test_the_documentation_states_every_error_in_the_envelope(client: Client) ->
             for status, answer in operation["responses"].items():
                 if int(status) >= 400:
                     schema = answer["content"]["application/json"]["schema"]
-                    assert schema["$ref"].endswith("/ErrorBody"), (method, path, status)
+                    body = "CreditErrorBody" if status == "402" else "ErrorBody"
+                    assert schema["$ref"].endswith(f"/{body}"), (method, path, status)
 
 
 def test_a_schema_that_is_not_at_head_is_refused(empty_database_url: str, price_book: PriceBook) -> None:

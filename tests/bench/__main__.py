@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ingest_batches, ingest_singles, machine, rating
+from tests.bench import holds, ingest_batches, ingest_singles, machine, rating
 from tests.bench.measuring import Options, Result, Series
 from tests.bench.turns import ROOT
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Options], Result]] = {
     "rating": rating.run,
     "ingest_batches": ingest_batches.run,
     "ingest_singles": ingest_singles.run,
+    "holds": holds.run,
 }
 ROUNDS = 5
 
@@ -86,7 +87,7 @@ def _number(value: float) -> str:
 
 
 def _target(series: Series) -> str:
-    return "" if series.target is None else f" (target ≥ {series.target:,g})"
+    return "" if series.target is None else f" (target {'≤' if series.at_most else '≥'} {series.target:,g})"
 
 
 def _write(file: Path, facts: dict[str, object], results: list[Result]) -> None:

@@ -21,12 +21,16 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One quantity, measured once a round; `target` is what is asked for, shown and not enforced."""
+    """One quantity, measured once a round; `target` is what is asked for, shown and not enforced.
+
+    It is the least that is asked for, or with `at_most` the most.
+    """
 
     name: str
     unit: str
     values: Sequence[float]
     target: float | None = None
+    at_most: bool = False
 
     @property
     def median(self) -> float:
@@ -43,6 +47,7 @@ class Series:
             "max": max(self.values),
             "rounds": list(self.values),
             "target": self.target,
+            "at_most": self.at_most,
         }
 
 
@@ -59,9 +64,17 @@ class Result:
     errors: int = 0
 
 
-def ratio(name: str, ours: Sequence[float], theirs: Sequence[float], target: float | None = None) -> Series:
+def ratio(
+    name: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    target: float | None = None,
+    *,
+    at_most: bool = False,
+) -> Series:
     """Ours as a multiple of theirs, round by round."""
-    return Series(name, "×", [one / other for one, other in zip(ours, theirs, strict=True)], target)
+    values = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return Series(name, "×", values, target, at_most)
 
 
 def share_cores(count: int) -> int:

@@ -1,4 +1,4 @@
-"""Credit, keys and tokens under concurrency, and the auditor's eye for a cooked book."""
+"""Credit, keys and tokens, also under concurrency."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from metering.errors import (
     LimitReached,
     NotFound,
 )
-from metering.ledger.invariants import Law
 from metering.money import PICO_PER_USD
 from metering.services.accounts import create_account, get_account, list_accounts
 from metering.services.api_keys import (
@@ -146,7 +145,7 @@ def test_a_key_is_kept_as_a_hash(database: Database, database_url: str, account_
 def test_what_was_revoked_opens_nothing(database: Database, account_id: str) -> None:
     key, secret = create_api_key(database, account_id, prefix=PREFIX)
     first = revoke_api_key(database, account_id, key.id)
-    assert first.revoked_at is not None
+    assert first.key.revoked_at is not None
     assert revoke_api_key(database, account_id, key.id) == first
     with pytest.raises(InvalidApiKey):
         authenticate_api_key(database, secret)
@@ -172,8 +171,8 @@ def test_the_demo_is_opened_once(database: Database) -> None:
     first = open_demo(database, None, api_key_prefix=PREFIX)
     assert open_demo(database, first, api_key_prefix=PREFIX) == first
     assert posted(database, first.account_id) == 100 * PICO_PER_USD
-    (key,) = list_api_keys(database, first.account_id)
-    revoke_api_key(database, first.account_id, key.id)
+    (view,) = list_api_keys(database, first.account_id)
+    revoke_api_key(database, first.account_id, view.key.id)
     second = open_demo(database, first, api_key_prefix=PREFIX)
     assert (second.account_id, second.service_token) == (first.account_id, first.service_token)
     assert authenticate_api_key(database, second.api_key).account_id == first.account_id
@@ -185,57 +184,3 @@ def test_a_demo_of_another_database_is_opened_anew(database: Database) -> None:
     demo = open_demo(database, stale, api_key_prefix=PREFIX)
     assert demo.account_id != stale.account_id
     assert authenticate_api_key(database, demo.api_key).account_id == demo.account_id
-
-
-EVENT = """INSERT INTO usage_events (account_id, id, sequence, created_at, recorded_at, source, model, status,
-    usage, output_urls, body_digest, cost_usd, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, total_tokens, book_digest, balance_after_usd)
-    VALUES ('{account}', 'e', 1, now(), now(), 'api', 'm', 'success', '{{}}', '[]', '', {cost},
-            0, 0, 0, 0, 0, '', 0)"""
-TRANSFER = """INSERT INTO transfers VALUES
-    ('{account}', '00000000-0000-7000-8000-000000000001', 'usage', 'customer_credit', 'revenue:usage', 1,
-     NULL, NULL, NULL, now(), now())"""
-ROLLUP = """INSERT INTO usage_rollups VALUES
-    ('{account}', date_trunc('hour', now()), 'm', 'api', {events}, 0, 0, {cost}, 0, 0, 0, 0)"""
-
-
-@pytest.mark.parametrize(
-    ("statements", "broken"),
-    [
-        (["UPDATE balances SET posted_usd = posted_usd + 0.000000000001"], {Law.BALANCE}),
-        (["UPDATE balances SET event_count = 1"], {Law.SEQUENCE}),
-        (["UPDATE transfers SET amount_usd = 9"], {Law.BALANCE}),
-        (["DELETE FROM transfers WHERE kind = 'usage'"], {Law.BALANCE, Law.USAGE, Law.TRANSFER}),
-        ([EVENT], {Law.USAGE, Law.TRANSFER, Law.ROLLUP_COST, Law.ROLLUP_EVENTS, Law.SEQUENCE}),
-        ([ROLLUP], {Law.ROLLUP_COST, Law.ROLLUP_EVENTS}),
-    ],
-)
-def test_the_auditor_sees_a_cooked_book(
-    database: Database, database_url: str, account_id: str, statements: list[str], broken: set[Law]
-) -> None:
-    grant_credit(database, account_id, TEN, "k")
-    with psycopg.connect(database_url) as connection:
-        if "DELETE" in statements[0]:
-            _post_usage(connection, account_id)
-        assert not check_books(database)
-        connection.execute("ALTER TABLE grants DISABLE TRIGGER ALL")
-        for statement in statements:
-            connection.execute(statement.format(account=account_id, cost=1, events=1).encode())
-        connection.commit()
-    breaches = check_books(database)
-    assert {breach.law for breach in breaches} == broken
-    assert {breach.account_id for breach in breaches} == {account_id}
-
-
-def _post_usage(connection: psycopg.Connection[tuple[object, ...]], account_id: str) -> None:
-    """A dollar of usage in order, by hand."""
-    statements = [
-        TRANSFER,
-        EVENT,
-        "UPDATE usage_events SET transfer_id = '00000000-0000-7000-8000-000000000001'",
-        ROLLUP,
-        "UPDATE balances SET posted_usd = 9, event_count = 1",
-    ]
-    for statement in statements:
-        connection.execute(statement.format(account=account_id, cost=1, events=1).encode())
-    connection.commit()

@@ -174,7 +174,7 @@ def test_more_than_may_wait_is_turned_away_and_nothing_of_it_recorded(disk: Disk
     first = commits.submit([1])
     disk.wait_until_busy()
     second = commits.submit([2, 3])
-    with pytest.raises(Unavailable, match="Too many events are waiting"):
+    with pytest.raises(Unavailable, match="Too many calls are waiting"):
         commits.submit([4])
     disk.open()
     answers(first, second)

@@ -40,6 +40,7 @@ from metering.services.group_commit import GroupCommit
 from metering.services.history import get_account_usage
 from metering.services.ingest import Ingest
 from metering.services.posting import Outcome, Prepared, Refused
+from metering.services.price_books import keep_price_book
 from metering.storage.database import Database
 from metering.storage.grants import Grant
 from metering.usage.event import SOURCES, UsageEvent
@@ -274,7 +275,9 @@ def dollars(pico: int | None) -> Decimal | None:
 
 
 def test_the_books_agree_with_a_naive_oracle_after_every_step(database: Database, database_url: str) -> None:
-    ingest = Ingest(database, Rater(compile_book(BOOK)), max_age=MAX_AGE, max_future=MAX_FUTURE)
+    book = compile_book(BOOK)
+    keep_price_book(database, book, clock.now())
+    ingest = Ingest(database, Rater(book), max_age=MAX_AGE, max_future=MAX_FUTURE)
     with closing(psycopg.connect(database_url, autocommit=True)) as owner:
         run_state_machine_as_test(
             partial(Machine, database, owner, ingest),  # type: ignore[arg-type]  # any maker will do

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from psycopg import errors
 from sqlalchemy import (
@@ -110,6 +111,23 @@ def test_a_transfer_is_positive_and_finite(database: Database, amount: str) -> N
 def test_a_transfer_fits_its_column(database: Database, amount: str) -> None:
     with refused(errors.NumericValueOutOfRange), database.transaction() as connection:
         connection.execute(insert(transfers).values(a_transfer(amount_usd=Decimal(amount))))
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "-Infinity", "0", "-0.000000000001", "-1", "1e26"])
+@pytest.mark.parametrize("verb", ["INSERT", "UPDATE"])
+def test_not_even_the_owner_makes_a_transfer_of_no_amount(
+    database: Database, database_url: str, amount: str, verb: str
+) -> None:
+    with database.transaction() as connection:
+        connection.execute(insert(transfers).values(a_transfer()))
+    statement = "UPDATE transfers SET amount_usd = %s"
+    if verb == "INSERT":
+        statement = """INSERT INTO transfers
+            SELECT account_id, gen_random_uuid(), kind, from_account, to_account, %s, NULL, NULL, NULL,
+                   recorded_at, effective_at, 2, 0, checksum FROM transfers"""
+    refusals = (errors.CheckViolation, errors.NumericValueOutOfRange)
+    with psycopg.connect(database_url) as owner, pytest.raises(refusals):
+        owner.execute(statement.replace("%s", f"'{amount}'::numeric").encode())
 
 
 def test_a_transfer_has_two_accounts(database: Database) -> None:

@@ -1,0 +1,281 @@
+"""Which credit paid for what: an account's transfers, in their order, laid on its lots (accounting.md).
+
+Credit given opens a lot, which first pays what is owed, oldest first. What is taken comes out of the lots
+in the order of spending, as far as they have not ended by the time of the transfer; what none of them
+can pay is owed. Usage that turned out to cost less cancels what is owed, newest first, and then refills
+the lots in the reverse order, those that have ended last. Expiry takes the rest of lots that have ended.
+A reversed credit takes its own lot's rest first, and the lot is never refilled.
+
+Sum of the lots' rest - sum of what is owed = the balance after the transfer, at each transfer. The same
+transfers give the same lots and movements, in however many parts they are laid.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, TypeAlias
+
+from metering.ledger.grants import DEFAULT_PRIORITY, GrantKind
+from metering.ledger.transfers import TransferKind
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+# Towards the customer these give back what usage took; all other kinds bring new credit.
+_GIVING_BACK: Final = frozenset(
+    {
+        TransferKind.USAGE,
+        TransferKind.AMENDMENT,
+        TransferKind.RATING,
+        TransferKind.RERATING,
+        TransferKind.EVENT_REVERSAL,
+        TransferKind.REVERSAL,
+    }
+)
+Turn: TypeAlias = tuple[int, datetime, bool, int]
+
+
+class Terms(NamedTuple):
+    """On what terms credit was given; these where nobody said."""
+
+    kind: GrantKind = "promotional"
+    priority: int = DEFAULT_PRIORITY
+    expires_at: datetime | None = None
+
+
+class Entry(NamedTuple):
+    """A transfer as lots see it: `effect_pico` is what it adds to the credit; `terms` are a grant's."""
+
+    transfer_id: str
+    sequence: int
+    recorded_at: datetime
+    kind: TransferKind
+    effect_pico: int
+    reverses_id: str | None = None
+    terms: Terms = Terms()
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether it returns what was taken before."""
+        return self.effect_pico > 0 and self.kind in _GIVING_BACK
+
+    @property
+    def opens_lot(self) -> bool:
+        """Whether it brings new credit."""
+        return self.effect_pico > 0 and self.kind not in _GIVING_BACK
+
+
+@dataclass(slots=True, eq=False)
+class Lot:
+    """Credit and what remains of it, in picodollars; `id` and `sequence` are those of its transfer.
+
+    `used_pico` is what usage took and did not give back; what is neither left nor used has expired or was
+    taken back.
+    """
+
+    id: str
+    sequence: int
+    terms: Terms
+    amount_pico: int
+    rest_pico: int
+    used_pico: int
+    created_at: datetime
+    is_reversed: bool = False
+
+    @property
+    def turn(self) -> Turn:
+        """Its place in the order of spending."""
+        kind, priority, expires_at = self.terms
+        return priority, expires_at or _NEVER, kind == "paid", self.sequence
+
+    def has_ended(self, at: datetime) -> bool:
+        """Whether its time is up."""
+        return self.terms.expires_at is not None and self.terms.expires_at <= at
+
+
+@dataclass(slots=True, eq=False)
+class Receivable:
+    """What no lot has paid yet of a transfer, the `sequence`-th of its account."""
+
+    transfer_id: str
+    sequence: int
+    owed_pico: int
+
+
+class Movement(NamedTuple):
+    """What a lot paid for a transfer; negative where it was given back.
+
+    Without a lot, and negative: so much of the debt that the transfer `settles_id` had left is cancelled.
+    """
+
+    lot_id: str | None
+    transfer_id: str
+    settles_id: str | None
+    amount_pico: int
+    recorded_at: datetime
+
+
+class Needs(NamedTuple):
+    """What must be known to lay entries: debts from both ends up to so much, all lots or those with a rest.
+
+    A debt between the ends can't be reached.
+    """
+
+    oldest_owed_pico: int
+    newest_owed_pico: int
+    all_lots: bool
+
+
+def needs_of(entries: Iterable[Entry]) -> Needs:
+    """What the entries can touch beyond the lots that have a rest."""
+    opened = returned = 0
+    all_lots = False
+    for entry in entries:
+        if entry.opens_lot:
+            opened += entry.effect_pico
+        elif entry.gives_back:
+            returned += entry.effect_pico
+        all_lots = all_lots or entry.gives_back or entry.reverses_id is not None
+    return Needs(opened, returned, all_lots)
+
+
+class Allocation:
+    """An account's lots and debts while entries are laid on them; the movements gather here.
+
+    `lots` and `receivables` are at least what `needs_of` says of the entries.
+    """
+
+    def __init__(self, lots: Iterable[Lot], receivables: Iterable[Receivable]) -> None:
+        self.movements: list[Movement] = []
+        self.changed_lots: dict[str, Lot] = {}
+        self.changed_receivables: dict[str, Receivable] = {}
+        self._lots = {lot.id: lot for lot in lots}
+        self._open = sorted((lot for lot in self._lots.values() if lot.rest_pico), key=_turn)
+        self._owed = deque(sorted(receivables, key=lambda debt: debt.sequence))
+
+    def lay(self, entry: Entry) -> None:
+        """Lay the next transfer on the lots."""
+        if entry.gives_back:
+            self._give_back(entry)
+        elif entry.opens_lot:
+            self._open_lot(entry, entry.effect_pico)
+        elif entry.kind is TransferKind.EXPIRY:
+            self._owe(entry, self._expire(entry))
+        elif entry.effect_pico < 0:
+            self._owe(entry, self._spend(entry, self._take_back(entry)))
+
+    def ended(self, at: datetime) -> list[Lot]:
+        """The lots that have ended and still have a rest, in the order in which they expire."""
+        return [lot for lot in self._open if lot.has_ended(at)]
+
+    def _open_lot(self, entry: Entry, amount_pico: int) -> None:
+        lot = Lot(
+            entry.transfer_id, entry.sequence, entry.terms, amount_pico, amount_pico, 0, entry.recorded_at
+        )
+        self._lots[lot.id] = self.changed_lots[lot.id] = lot
+        while lot.rest_pico and self._owed:
+            debt = self._owed[0]
+            paid = min(debt.owed_pico, lot.rest_pico)
+            self._move(entry, lot, paid, used=paid, transfer_id=debt.transfer_id)
+            debt.owed_pico -= paid
+            self.changed_receivables[debt.transfer_id] = debt
+            if not debt.owed_pico:
+                self._owed.popleft()
+        if lot.rest_pico:
+            insort(self._open, lot, key=_turn)
+
+    def _spend(self, entry: Entry, amount_pico: int) -> int:
+        """Take from the lots in their order; what none of them could pay."""
+        place = 0
+        while amount_pico and place < len(self._open):
+            lot = self._open[place]
+            if lot.has_ended(entry.recorded_at):
+                place += 1
+                continue
+            taken = min(lot.rest_pico, amount_pico)
+            self._move(entry, lot, taken, used=taken)
+            amount_pico -= taken
+            if not lot.rest_pico:
+                del self._open[place]
+        return amount_pico
+
+    def _owe(self, entry: Entry, amount_pico: int) -> None:
+        if amount_pico:
+            debt = Receivable(entry.transfer_id, entry.sequence, amount_pico)
+            self._owed.append(debt)
+            self.changed_receivables[debt.transfer_id] = debt
+
+    def _take_back(self, entry: Entry) -> int:
+        """Take a reversed credit's own rest; what is missing of its amount. All of it for other transfers."""
+        missing = -entry.effect_pico
+        lot = self._lots.get(entry.reverses_id or "")
+        if lot is None:
+            return missing
+        lot.is_reversed = True
+        taken = min(lot.rest_pico, missing)
+        if taken:
+            self._move(entry, lot, taken, used=0)
+            if not lot.rest_pico:
+                self._open.remove(lot)
+        return missing - taken
+
+    def _expire(self, entry: Entry) -> int:
+        """Take what has ended: expiries are posted lot by lot in this order, each for a lot's whole rest."""
+        amount_pico = -entry.effect_pico
+        for lot in self.ended(entry.recorded_at):
+            taken = min(lot.rest_pico, amount_pico)
+            if taken:
+                self._move(entry, lot, taken, used=0)
+                amount_pico -= taken
+                if not lot.rest_pico:
+                    self._open.remove(lot)
+        return amount_pico
+
+    def _give_back(self, entry: Entry) -> None:
+        amount_pico = entry.effect_pico
+        while amount_pico and self._owed:
+            debt = self._owed[-1]
+            cancelled = min(debt.owed_pico, amount_pico)
+            debt.owed_pico -= cancelled
+            amount_pico -= cancelled
+            self.changed_receivables[debt.transfer_id] = debt
+            self.movements.append(
+                Movement(None, entry.transfer_id, debt.transfer_id, -cancelled, entry.recorded_at)
+            )
+            if not debt.owed_pico:
+                self._owed.pop()
+        if amount_pico:
+            amount_pico = self._refill(entry, amount_pico)
+        if amount_pico:
+            # More than was ever taken: it is new credit, whatever it is called.
+            self._open_lot(entry, amount_pico)
+
+    def _refill(self, entry: Entry, amount_pico: int) -> int:
+        used = [lot for lot in self._lots.values() if lot.used_pico and not lot.is_reversed]
+        used.sort(key=_turn, reverse=True)
+        used.sort(key=lambda lot: lot.has_ended(entry.recorded_at))
+        for lot in used:
+            given = min(lot.used_pico, amount_pico)
+            if not given:
+                break
+            if not lot.rest_pico:
+                insort(self._open, lot, key=_turn)
+            self._move(entry, lot, -given, used=-given)
+            amount_pico -= given
+        return amount_pico
+
+    def _move(
+        self, entry: Entry, lot: Lot, amount_pico: int, *, used: int, transfer_id: str | None = None
+    ) -> None:
+        lot.rest_pico -= amount_pico
+        lot.used_pico += used
+        self.changed_lots[lot.id] = lot
+        self.movements.append(
+            Movement(lot.id, transfer_id or entry.transfer_id, None, amount_pico, entry.recorded_at)
+        )
+
+
+def _turn(lot: Lot) -> Turn:
+    return lot.turn
