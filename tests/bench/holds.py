@@ -16,13 +16,14 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 
 from metering.storage import balances, embedded, holds, request_rates
 from tests.bench.client import Driven, Load, drive
 from tests.bench.measuring import Options, Result, Series, ratio, share_cores
-from tests.bench.service import ACCOUNTS, Stage, checkpoint, metering_server, stage
+from tests.bench.service import ACCOUNTS, Stage, checkpoint, cpu_seconds, metering_server, stage
 
 RATE = 500
 SECONDS = 6
@@ -55,7 +56,7 @@ def run(options: Options) -> Result:
         result.facts["PostgreSQL"] = ours.version
         with psycopg.connect(ours.url, autocommit=True) as connection:
             accounts = [row[0] for row in connection.execute(_OPEN)]
-        rounds: list[tuple[list[float], Driven, dict[int, Driven]]] = []
+        rounds: list[_Round] = []
         # The first round warms the caches and isn't told.
         for number in range(options.rounds + 1):
             options.say(f"holds: round {number} of {options.rounds}")
@@ -63,7 +64,9 @@ def run(options: Options) -> Result:
             theirs = _pgbench(ours)
             _empty(ours)
             load = Load(server.port, "/v1/holds", ours.token, CONNECTIONS, 0, 1, accounts, number, holds=True)
+            before = cpu_seconds(server.process), cpu_seconds(ours.postgres)
             paced: Driven = client.submit(drive, load._replace(batches=RATE * SECONDS, rate=RATE)).result()
+            cpu = cpu_seconds(server.process) - before[0], cpu_seconds(ours.postgres) - before[1]
             full: dict[int, Driven] = {}
             for crowd in CROWDS:
                 _empty(ours)
@@ -71,9 +74,18 @@ def run(options: Options) -> Result:
                 full[crowd] = client.submit(drive, hurry._replace(seed=number * 100 + crowd)).result()
             for driven in (paced, *full.values()):
                 result.errors += len(driven.latencies) - driven.accepted
-            rounds.append((theirs, paced, full))
+            rounds.append(_Round(theirs, paced, cpu, full))
     _report(rounds[1:], result)
     return result
+
+
+class _Round(NamedTuple):
+    """What one round took: pgbench's latencies, ours at the same rate with processor seconds, the crowds."""
+
+    theirs: list[float]
+    paced: Driven
+    cpu: tuple[float, float]
+    full: dict[int, Driven]
 
 
 def _empty(ours: Stage) -> None:
@@ -135,18 +147,21 @@ def _inline(statement: str, *expressions: str) -> str:
     return " ".join(whole.split()) + ";"
 
 
-def _report(rounds: list[tuple[list[float], Driven, dict[int, Driven]]], result: Result) -> None:
+def _report(rounds: list[_Round], result: Result) -> None:
     for part in (0.5, 0.99):
-        theirs = [_percentile(one[0], part) for one in rounds]
-        ours = [_percentile(one[1].latencies, part) for one in rounds]
+        theirs = [_percentile(one.theirs, part) for one in rounds]
+        ours = [_percentile(one.paced.latencies, part) for one in rounds]
         name = f"p{part * 100:.0f}"
         result.figures += [
             Series(f"metering at {RATE} a second, {name}", "ms", ours),
             Series(f"pgbench at {RATE} a second, {name}", "ms", theirs),
         ]
         result.ratios.append(ratio(f"metering / pgbench, {name}", ours, theirs, AT_MOST, at_most=True))
+    for place, name in enumerate(["service", "PostgreSQL"]):
+        each = [one.cpu[place] / len(one.paced.latencies) * 1e6 for one in rounds]
+        result.figures.append(Series(f"processor at {RATE} a second: {name}", "µs/hold", each))
     for crowd in CROWDS:
-        runs = [one[2][crowd] for one in rounds]
+        runs = [one.full[crowd] for one in rounds]
         rates = [len(run.latencies) / run.seconds for run in runs]
         result.figures += [
             Series(f"full load, {crowd} clients", "holds/s", rates),
