@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from metering.ledger.transfers import Transfer
+from metering.ledger.transfers import NEW_CREDIT, Transfer
 
 
 class Posted(NamedTuple):
@@ -23,7 +23,7 @@ class Books:
 
     `held_pico` counts every open hold, expired or not; `updated_at` is when the posted balance last moved;
     `next_expiry_at` is the soonest end of a credit, None where nothing ends. `posted` are the transfers of
-    this transaction, in order.
+    this transaction, in order; `gave_back` says whether one of them gave back what was taken before.
     """
 
     account_id: str
@@ -34,9 +34,20 @@ class Books:
     updated_at: datetime | None = None
     next_expiry_at: datetime | None = None
     posted: list[Posted] = field(default_factory=list)
+    gave_back: bool = False
+
+    def moment(self, now: datetime) -> datetime:
+        """`now`, and never before the balance last moved: an account's transfers are in order of time.
+
+        Machines' clocks differ a little; a later one counts then, for this account and no other.
+        """
+        return now if self.updated_at is None or self.updated_at <= now else self.updated_at
 
     def post(self, transfer: Transfer) -> None:
         """Move the balance by a transfer."""
-        self.posted_pico += transfer.effect_pico
+        effect_pico = transfer.effect_pico
+        self.posted_pico += effect_pico
         self.transfer_count += 1
         self.posted.append(Posted(transfer, self.transfer_count, self.posted_pico))
+        if effect_pico > 0 and transfer.kind not in NEW_CREDIT:
+            self.gave_back = True

@@ -20,20 +20,9 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeAlias
 
 from metering.ledger.grants import DEFAULT_PRIORITY, GrantKind
-from metering.ledger.transfers import TransferKind
+from metering.ledger.transfers import NEW_CREDIT, TransferKind
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-# Towards the customer these give back what usage took; all other kinds bring new credit.
-_GIVING_BACK: Final = frozenset(
-    {
-        TransferKind.USAGE,
-        TransferKind.AMENDMENT,
-        TransferKind.RATING,
-        TransferKind.RERATING,
-        TransferKind.EVENT_REVERSAL,
-        TransferKind.REVERSAL,
-    }
-)
 Turn: TypeAlias = tuple[int, datetime, bool, int]
 
 
@@ -59,12 +48,12 @@ class Entry(NamedTuple):
     @property
     def gives_back(self) -> bool:
         """Whether it returns what was taken before."""
-        return self.effect_pico > 0 and self.kind in _GIVING_BACK
+        return self.effect_pico > 0 and self.kind not in NEW_CREDIT
 
     @property
     def opens_lot(self) -> bool:
         """Whether it brings new credit."""
-        return self.effect_pico > 0 and self.kind not in _GIVING_BACK
+        return self.effect_pico > 0 and self.kind in NEW_CREDIT
 
 
 @dataclass(slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from metering.ledger.chart import LedgerAccount
 
@@ -22,6 +22,10 @@ class TransferKind(StrEnum):
     ADJUSTMENT = "adjustment"
     GOODWILL = "goodwill"
     EXPIRY = "expiry"
+
+
+# What brings new credit; all other kinds, towards the customer, give back what was taken.
+NEW_CREDIT: Final = frozenset({TransferKind.GRANT, TransferKind.ADJUSTMENT, TransferKind.GOODWILL})
 
 
 class _Fields(NamedTuple):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from metering import ids
 from metering.errors import AlreadyCorrected, IdempotencyConflict, InvalidParameter, NotFound
 from metering.ledger.adjustments import TRANSFER_KINDS, AdjustmentKind
+from metering.ledger.books import Books
 from metering.ledger.grants import MAX_GRANT_PICO
 from metering.ledger.posting_rules import post_adjustment, post_reversal
-from metering.ledger.transfers import TransferKind
+from metering.ledger.transfers import NEW_CREDIT, TransferKind
 from metering.money import to_number
 from metering.services.cost_changes import CostChanges, Price
+from metering.services.lots import expire_locked
 from metering.services.texts import checked
-from metering.storage import adjustments, corrections, transfers
+from metering.storage import adjustments, corrections, lot_history, transfers
 from metering.storage.adjustments import Adjustment
 from metering.storage.books import keep_books, lock_account
 from metering.storage.corrections import Standing
@@ -27,7 +29,7 @@ MAX_REASON: Final = 2_000
 _NOTHING: Final = Price(0, None, None, None)
 # Nearly all events are recorded within this time of their creation; where that is not all, all time is read.
 _SOON: Final = timedelta(days=1)
-_MIRRORED: Final = frozenset({TransferKind.GRANT, TransferKind.ADJUSTMENT, TransferKind.GOODWILL})
+_MIRRORED: Final = NEW_CREDIT
 _INSTEAD: Final[dict[TransferKind, str]] = {
     TransferKind.EXPIRY: "an expiry can't be reversed: grant the credit again",
     TransferKind.REVERSAL: "a reversal can't be reversed: grant, adjust or record again what it took back",
@@ -144,6 +146,7 @@ def reverse_transfer(
         if first is not None:
             return _of_transfer(first), False
         _require_reversible(found)
+        _require_unexpired(raw, books, found, now)
         mirror = post_reversal(ids.new_id(), found.transfer, now, reason=reason, actor=actor)
         changes = CostChanges(books, now, reason=reason, actor=actor)
         for event in _untouched(corrections.find_standing(raw, ((account_id, one) for one in carried))):
@@ -216,6 +219,20 @@ def _require_reversible(found: RecordedTransfer) -> None:
     kind = found.transfer.kind
     if kind is not TransferKind.USAGE and kind not in _MIRRORED:
         raise InvalidParameter(_INSTEAD.get(kind, _OF_EVENT), param="transfer_id")
+
+
+def _require_unexpired(raw: Any, books: Books, found: RecordedTransfer, now: datetime) -> None:  # noqa: ANN401  (the driver's)
+    """Refuse to take credit back of which a part is gone already; its account is locked."""
+    if found.transfer.effect_pico <= 0:
+        return
+    expire_locked(raw, books, now)
+    lot = lot_history.find_lot(raw, found.transfer.account_id, found.transfer.id)
+    if lot is not None and lot.expired_pico:
+        raise AlreadyCorrected(
+            f"{to_number(lot.expired_pico)} of this credit has expired, and can't be taken back as well: "
+            "take the rest by an adjustment.",
+            param="transfer_id",
+        )
 
 
 def _carried(database: Database, found: RecordedTransfer) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +12,7 @@ from metering.ledger.books import Books
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.posting_rules import post_cost_change, revenue_of
 from metering.ledger.transfers import TransferKind
-from metering.storage import corrections
+from metering.storage import api_key_spend, corrections
 from metering.storage.books import keep_books
 from metering.storage.corrections import Correction, CorrectionKind, Standing
 from metering.storage.usage_rollups import Rollups, rollup_key
@@ -50,6 +50,7 @@ class CostChanges:
         self._actor = actor
         self._corrections: list[Correction] = []
         self._rollups = Rollups()
+        self._spent: dict[tuple[str, str, date], int] = {}
         self._sums: dict[tuple[TransferKind, LedgerAccount, bool], tuple[str, int]] = {}
 
     def change(
@@ -85,6 +86,8 @@ class CostChanges:
         is_unpriced = int(event.cost_pico is None)
         # Taken rather than added: an hour's sums are never negative, not even in the row that would be added.
         self._rollups.take(key, (0, 0, is_unpriced, -delta_pico, 0, 0, 0, 0))
+        if event.budget_day is not None:
+            self._spent[event.budget_day] = self._spent.get(event.budget_day, 0) + delta_pico
         return delta_pico
 
     def keep(self, connection: Any) -> None:  # noqa: ANN401  (the driver's connection)
@@ -107,6 +110,7 @@ class CostChanges:
                 keep_books(connection, [self._books], self._now)
             corrections.append(connection, self._corrections, self._now)
             self._rollups.keep(connection)
+            api_key_spend.add_many(connection, self._spent)
 
     def _carry(self, kind: TransferKind, event: Standing, delta_pico: int) -> str:
         """The id of the transfer that will carry the difference."""

@@ -24,7 +24,7 @@ from metering.services.lots import expire_locked, settle_expiry
 from metering.storage import api_key_spend, balances, holds, request_rates
 from metering.storage.api_key_spend import KeyStanding
 from metering.storage.asked import Asked
-from metering.storage.books import keep_books, moment_of
+from metering.storage.books import keep_books
 from metering.storage.database import Database, driver
 from metering.storage.holds import FoundByKey, FoundExtension
 from metering.usage.normalize import count_tokens
@@ -78,7 +78,7 @@ class Holds:
             found, now = _read(raw, asked)
             for books in found.books:
                 if books.next_expiry_at is not None and books.next_expiry_at <= now:
-                    expire_locked(raw, books, now)
+                    expire_locked(raw, books, books.moment(now))
             authorizing = Authorizing(found, now)
             outcomes = [authorizing.decide(one) for one in commands]
             with raw.pipeline():
@@ -200,7 +200,7 @@ def _read(raw: Any, asked: _Asked) -> tuple[Found, datetime]:  # noqa: ANN401  (
         locked = balances.lock_asked(raw, asked.accounts)
         facts = _Facts.ask(raw, asked, before, until)
     books = list(locked)
-    now = moment_of(books)
+    now = clock.now()
     if now > until or now.astimezone(UTC).date() != before.date():
         # The locks were long in coming, and something expired, or a day began, meanwhile.
         with raw.pipeline():

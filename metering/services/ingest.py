@@ -24,7 +24,7 @@ from metering.rating.rating import Rating, Unpriced
 from metering.services.posting import Key, Known, Outcome, Posting, Prepared, Refused
 from metering.services.stamping import stamp
 from metering.storage import api_key_spend, balances, copying, corrections, holds, usage_events
-from metering.storage.books import keep_books, moment_of
+from metering.storage.books import keep_books
 from metering.storage.corrections import Standing
 from metering.storage.database import Database, driver
 from metering.storage.usage_events import Documents, StoredEvent
@@ -117,7 +117,7 @@ class Ingest:
                 locked = balances.lock_many(raw, sorted({event.account_id for event in events}))
                 known = _look_up(raw, events)
             books = list(locked)
-            now = moment_of(books)
+            now = clock.now()
             posting = Posting(books, known.read(), now, oldest=now - self._max_age)
             outcomes = [one if isinstance(one, Refused) else posting.post(one) for one in prepared]
             usage_events.append(raw, posting.rows)

@@ -81,10 +81,15 @@ class Prepared(NamedTuple):
 
 @dataclass(slots=True)
 class _Account:
-    """A locked account while its events are posted; `posted_pico` runs ahead of the books' transfers."""
+    """A locked account while its events are posted, at its moment `at`.
+
+    `posted_pico` runs ahead of the books' transfers.
+    """
 
     books: Books
     posted_pico: int
+    at: datetime
+    recorded_at: str
     has_new: bool = False
     costs: dict[LedgerAccount, tuple[str, int]] = field(default_factory=dict)
 
@@ -108,13 +113,11 @@ class Posting:
         self.corrections: list[Correction] = []
         self.closings: list[Closing] = []
         self.spent: dict[tuple[str, str, date], int] = {}
-        self._accounts = {one.account_id: _Account(one, one.posted_pico) for one in books}
+        self._accounts = {one.account_id: _opened(one, now, str(now)) for one in books}
         self._known = known
         self._now = now
-        self._today = now.astimezone(UTC).date()
-        self._recorded_at = str(now)
         self._oldest = oldest
-        self._in_batch: dict[Key, tuple[Prepared, Recorded]] = {}
+        self._in_batch: dict[Key, tuple[Prepared, Recorded, str | None]] = {}
 
     def post(self, one: Prepared) -> Outcome:
         """Post an event unless it is known or not acceptable."""
@@ -127,7 +130,7 @@ class Posting:
             stored = self._known.events[key]
             return self._again(event, stored.body_digest, _from_stored(stored))
         if key in self._in_batch:
-            first, recorded = self._in_batch[key]
+            first, recorded, _ = self._in_batch[key]
             return self._again(event, first.event.body_digest, recorded)
         if event.created_at < self._oldest:
             days = (self._now - self._oldest).days
@@ -150,13 +153,12 @@ class Posting:
         account.has_new = True
         hold = None if event.hold_id is None else self._capture(account.books, event, one.cost_pico or 0)
         api_key_id = event.api_key_id or (hold and hold.api_key_id)
-        if api_key_id is not None and charged:
-            spent = (event.account_id, api_key_id, self._today)
-            self.spent[spent] = self.spent.get(spent, 0) + charged
+        if api_key_id is not None and one.cost_pico:
+            self._spend((event.account_id, api_key_id, account.at.astimezone(UTC).date()), one.cost_pico)
         balance = to_number(account.posted_pico)
         self.rows.append(
             usage_events.complete(
-                one.row, account.books.event_count, self._recorded_at, transfer_id, balance, api_key_id
+                one.row, account.books.event_count, account.recorded_at, transfer_id, balance, api_key_id
             )
         )
         self.rollups.add(one.rollup_key, one.sums)
@@ -164,8 +166,11 @@ class Posting:
             self.unbilled.append(one.unbilled)
         status = "accepted" if one.unpriced is None else "unpriced"
         recorded = Recorded(status, one.cost, one.line_items, one.stamped, one.unpriced, balance, hold)
-        self._in_batch[event.account_id, event.id] = one, recorded
+        self._in_batch[event.account_id, event.id] = one, recorded, api_key_id
         return recorded
+
+    def _spend(self, budget_day: tuple[str, str, date], amount_pico: int) -> None:
+        self.spent[budget_day] = self.spent.get(budget_day, 0) + amount_pico
 
     @staticmethod
     def _charge(account: _Account, one: Prepared) -> str | None:
@@ -182,7 +187,8 @@ class Posting:
         key = (event.account_id, event.supersedes or "")
         standing = self._known.standing.get(key)
         if standing is None and key in self._in_batch:
-            standing = _standing_of(self._in_batch[key][0])
+            first, _, api_key_id = self._in_batch[key]
+            standing = _standing_of(first, api_key_id, self._accounts[event.account_id].at)
         if standing is None:
             reason = "no event of this id is recorded"
         elif standing.superseded_by is not None:
@@ -221,6 +227,8 @@ class Posting:
             actor=_ACTOR,
         )
         self.corrections.append(correction)
+        if old.budget_day is not None:
+            self._spend(old.budget_day, -before)
         created_at = str(old.created_at.astimezone(UTC))
         sums = (1, int(old.status == "error"), int(old.cost_pico is None), before, *old.tokens)
         self.rollups.take(rollup_key(event.account_id, created_at, old.model, old.source), sums)
@@ -243,7 +251,7 @@ class Posting:
             TransferKind.AMENDMENT,
             revenue_of(source),
             delta_pico,
-            self._now,
+            account.at,
             reason=f"event {event.supersedes!r} superseded by {event.id!r}",
             actor=_ACTOR,
         )
@@ -268,7 +276,7 @@ class Posting:
         """Post what was charged so far, so that transfers stand in the order of their events."""
         for revenue, (transfer_id, amount_pico) in account.costs.items():
             account_id = account.books.account_id
-            account.books.post(post_usage(transfer_id, account_id, revenue, amount_pico, self._now))
+            account.books.post(post_usage(transfer_id, account_id, revenue, amount_pico, account.at))
         account.costs.clear()
 
     def moved(self) -> list[Books]:
@@ -287,13 +295,18 @@ class Posting:
         return first._replace(status="duplicate", hold=hold)
 
 
+def _opened(books: Books, now: datetime, recorded_at: str) -> _Account:
+    at = books.moment(now)
+    return _Account(books, books.posted_pico, at, recorded_at if at is now else str(at))
+
+
 def _unknown_account(event: UsageEvent) -> Refused:
     return Refused(
         "rejected", AccountNotFound(f"There is no account {event.account_id}.", param="account_id")
     )
 
 
-def _standing_of(one: Prepared) -> Standing:
+def _standing_of(one: Prepared, api_key_id: str | None, at: datetime) -> Standing:
     """An event of this very batch, which nothing can have corrected yet."""
     event, tokens = one.event, one.sums[4:8]
     return Standing(
@@ -305,10 +318,12 @@ def _standing_of(one: Prepared) -> Standing:
         event.status,
         one.cost_pico,
         (tokens[0], tokens[1], tokens[2], tokens[3]),
-        None,
-        0,
-        None,
-        None,
+        transfer_id=None,
+        corrections=0,
+        last_kind=None,
+        superseded_by=None,
+        api_key_id=api_key_id,
+        recorded_at=at,
     )
 
 

@@ -12,7 +12,7 @@ from metering.ledger.balance import Balance
 from metering.ledger.books import Books
 from metering.money import to_number, to_pico
 from metering.storage.asked import ACCOUNTS_ASKED, Asked
-from metering.storage.copying import array
+from metering.storage.copying import array, moments
 
 # Sorted, so that two transactions that want the same accounts wait for each other and never in a circle.
 _LOCK_THOSE: Final = """
@@ -26,9 +26,9 @@ _LOCK_ASKED: Final = _LOCK_THOSE.format(ACCOUNTS_ASKED).encode()
 _MOVE: Final = """
     UPDATE balances AS kept
        SET posted_usd = moved.posted_usd, held_usd = moved.held_usd, event_count = moved.event_count,
-           transfer_count = moved.transfer_count, updated_at = %s
-      FROM unnest(%s::uuid[], %s::numeric[], %s::numeric[], %s::bigint[], %s::bigint[])
-           AS moved (account_id, posted_usd, held_usd, event_count, transfer_count)
+           transfer_count = moved.transfer_count, updated_at = moved.updated_at
+      FROM unnest(%s::uuid[], %s::numeric[], %s::numeric[], %s::bigint[], %s::bigint[], %s::timestamptz[])
+           AS moved (account_id, posted_usd, held_usd, event_count, transfer_count, updated_at)
      WHERE kept.account_id = moved.account_id
 """
 _SET_HELD: Final = """
@@ -67,8 +67,8 @@ def _books(_cursor: object) -> Callable[[Sequence[Any]], Books]:
     return lambda row: Books(row[0], int(row[1]), int(row[2]), row[3], row[4], row[5], row[6])
 
 
-def move_many(connection: Connection[Any], moved: Sequence[Books], at: datetime) -> None:
-    """Keep what became of the books, but for `next_expiry_at`; `at` is when the balance moved."""
+def move_many(connection: Connection[Any], moved: Sequence[Books], now: datetime) -> None:
+    """Keep what became of the books, each moved at its moment; but for `next_expiry_at`."""
     if moved:
         columns = [
             array(books.account_id for books in moved),
@@ -76,8 +76,9 @@ def move_many(connection: Connection[Any], moved: Sequence[Books], at: datetime)
             array(to_number(books.held_pico) for books in moved),
             array(books.event_count for books in moved),
             array(books.transfer_count for books in moved),
+            moments(books.moment(now) for books in moved),
         ]
-        connection.execute(_MOVE, [at, *columns])
+        connection.execute(_MOVE, columns)
 
 
 def set_held(connection: Connection[Any], held: Sequence[Books]) -> None:

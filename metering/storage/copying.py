@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from psycopg import Connection
@@ -50,6 +51,13 @@ def array(values: Iterable[object]) -> str:
 def text_array(values: Iterable[str | None]) -> str:
     """An array parameter of any texts; None is NULL."""
     return f"{{{','.join(map(_quoted, values))}}}"
+
+
+def moments(values: Iterable[datetime]) -> str:
+    """An array parameter of times; nearly all are the same one, whose text is made once."""
+    known: dict[datetime, str] = {}
+    texts_of = [known.get(value) or known.setdefault(value, str(value)) for value in values]
+    return f"{{{','.join(texts_of)}}}"
 
 
 def _quoted(value: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from psycopg import Connection
@@ -46,7 +46,7 @@ class Standing(NamedTuple):
 
     `cost_pico` is None while it is unpriced. `tokens` are input, output, cache read and cache write.
     `transfer_id` carried the event's first cost; `corrections` is how many there were, `last_kind` and
-    `superseded_by` are the last one's.
+    `superseded_by` are the last one's. `api_key_id` is the key through which it came, if that is known.
     """
 
     account_id: str
@@ -61,6 +61,15 @@ class Standing(NamedTuple):
     corrections: int
     last_kind: CorrectionKind | None
     superseded_by: str | None
+    api_key_id: str | None
+    recorded_at: datetime
+
+    @property
+    def budget_day(self) -> tuple[str, str, date] | None:
+        """Where its cost counts in a key's budget: the day on which it was recorded, also if it changes."""
+        if self.api_key_id is None:
+            return None
+        return self.account_id, self.api_key_id, self.recorded_at.astimezone(UTC).date()
 
 
 _COLUMNS: Final = """account_id, event_id, number, kind, event_created_at, source, model, cost_usd, delta_usd,
@@ -76,7 +85,7 @@ STANDING: Final = """
     SELECT e.account_id::text, e.id, e.created_at, e.source, e.model, e.status,
            CASE WHEN last.number IS NULL THEN e.cost_usd ELSE last.cost_usd END,
            e.input_tokens, e.output_tokens, e.cache_read_tokens, e.cache_write_tokens, e.transfer_id::text,
-           coalesce(last.number, 0), last.kind, last.superseded_by
+           coalesce(last.number, 0), last.kind, last.superseded_by, e.api_key_id::text, e.recorded_at
 """
 LAST: Final = """
     LEFT JOIN LATERAL (SELECT number, kind, cost_usd, superseded_by FROM corrections AS c
@@ -169,7 +178,7 @@ def _standing(_cursor: object) -> Callable[[Sequence[Any]], tuple[tuple[str, str
 def standing_of(row: Sequence[Any]) -> Standing:
     """A row that `STANDING` selects."""
     account_id, event_id, created_at, source, model, status, cost, *rest = row
-    tokens, (transfer_id, corrections, last_kind, superseded_by) = rest[:4], rest[4:8]
+    tokens, (transfer_id, corrections, last_kind, *after) = rest[:4], rest[4:10]
     return Standing(
         account_id,
         event_id,
@@ -182,5 +191,5 @@ def standing_of(row: Sequence[Any]) -> Standing:
         transfer_id,
         corrections,
         last_kind,
-        superseded_by,
+        *after,
     )

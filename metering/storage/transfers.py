@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
-from metering.ledger.books import Posted
+from metering.ledger.books import Books
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.transfers import Transfer, TransferKind
 from metering.money import to_number, to_pico
-from metering.storage.copying import array, text_array
+from metering.storage.copying import array, moments, text_array
 
 # Over every column of the row; the migration that introduced it says the same.
 CHECKSUM: Final = """
@@ -22,24 +22,22 @@ CHECKSUM: Final = """
         (extract(epoch FROM recorded_at) * 1000000)::bigint), 'UTF8'))
 """
 _COLUMNS: Final = """account_id, id, kind, from_account, to_account, amount_usd, reason, actor, reverses_id,
-    effective_at, sequence, balance_after_usd"""
+    effective_at, sequence, balance_after_usd, recorded_at"""
 # Not COPY, which can't share a round trip: a batch appends its transfers with what else it posts.
 _APPEND: Final = f"""
-    INSERT INTO transfers ({_COLUMNS}, recorded_at, checksum)
-    SELECT {_COLUMNS}, recorded_at, {CHECKSUM}
-      FROM (SELECT *, %s::timestamptz AS recorded_at
-              FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::numeric(38,12)[],
-                          %s::text[], %s::text[], %s::uuid[], %s::timestamptz[], %s::bigint[],
-                          %s::numeric(38,12)[]) AS given ({_COLUMNS})) AS placed
+    INSERT INTO transfers ({_COLUMNS}, checksum)
+    SELECT {_COLUMNS}, {CHECKSUM}
+      FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::numeric(38,12)[],
+                  %s::text[], %s::text[], %s::uuid[], %s::timestamptz[], %s::bigint[],
+                  %s::numeric(38,12)[], %s::timestamptz[]) AS given ({_COLUMNS})
 """  # noqa: S608  (its parts are constants)
 
 
-def append(connection: Connection[Any], posted: Sequence[Posted], recorded_at: datetime) -> None:
-    """Insert transfers, all recorded at the same time; their accounts are locked."""
+def append(connection: Connection[Any], moved: Sequence[Books], now: datetime) -> None:
+    """Insert the transfers posted to the books, whose accounts are locked, each at its books' moment."""
+    posted = [one for books in moved for one in books.posted]
     if not posted:
         return
-    # The time of nearly all is the time of recording: its text is made once.
-    recorded = str(recorded_at)
     transfers = [one.transfer for one in posted]
     columns = [
         array(one.account_id for one in transfers),
@@ -51,13 +49,12 @@ def append(connection: Connection[Any], posted: Sequence[Posted], recorded_at: d
         text_array(one.reason for one in transfers),
         text_array(one.actor for one in transfers),
         text_array(one.reverses_id for one in transfers),
-        text_array(
-            recorded if one.effective_at is recorded_at else str(one.effective_at) for one in transfers
-        ),
+        moments(one.effective_at for one in transfers),
         array(one.sequence for one in posted),
         array(to_number(one.balance_after_pico) for one in posted),
+        moments(books.moment(now) for books in moved for _ in books.posted),
     ]
-    connection.execute(_APPEND, [recorded_at, *columns])
+    connection.execute(_APPEND, columns)
 
 
 _FIND: Final = """
