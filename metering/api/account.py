@@ -12,9 +12,10 @@ from metering.api.documentation import UsageQuery
 from metering.api.encoding import json_response
 from metering.api.errors import error_responses
 from metering.api.security import needs_api_key
-from metering.api.state import in_thread, services
+from metering.api.state import services
 from metering.api.usage_bodies import AccountUsageBody
 from metering.api.usage_rendering import render
+from metering.api.waiting import in_thread
 from metering.services.accounts import get_account
 from metering.services.history import get_account_usage
 from metering.storage.api_keys import ApiKey

@@ -17,7 +17,8 @@ from metering.api.documentation import body_of
 from metering.api.encoding import amount, json_response, moment, read_amount, read_json
 from metering.api.errors import error_responses
 from metering.api.security import needs_scope
-from metering.api.state import in_thread, services
+from metering.api.state import services
+from metering.api.waiting import in_thread
 from metering.ledger.budgets import BudgetPeriod, BudgetTerms
 from metering.services import api_keys
 from metering.services.api_keys import KeyChanges, KeyView

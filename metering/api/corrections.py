@@ -25,7 +25,8 @@ from metering.api.encoding import (
 )
 from metering.api.errors import error_responses
 from metering.api.security import needs_scope
-from metering.api.state import in_thread, services
+from metering.api.state import services
+from metering.api.waiting import in_thread
 from metering.errors import InvalidParameter
 from metering.services import corrections
 from metering.services.corrections import Reversal, WantedAdjustment

@@ -10,6 +10,7 @@ import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
     ValidationException,
@@ -73,7 +74,9 @@ def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """An exception as an answer; only our own messages are shown, all others are logged instead."""
     known = error if isinstance(error, MeteringError) else _translate(error)
-    if known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
+    if _is_gone(error):
+        _LOG.info("the client went away", path=request.url.path, method=request.method)
+    elif known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
         _LOG.error("request failed", path=request.url.path, method=request.method, exc_info=error)
     headers = {}
     if isinstance(known, errors.Unavailable):
@@ -102,6 +105,11 @@ def detail(error: MeteringError) -> ErrorDetail:
     is_about_key = error.http_status == errors.InvalidApiKey.http_status
     param = error.param or ("Authorization" if is_about_key else "")
     return ErrorDetail(error.message, "invalid_request_error", error.code, param)
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether the client hung up before it had sent its request; the framework's words are all that tells."""
+    return isinstance(error, InternalServerException) and "disconnected" in str(error.detail)
 
 
 def _with_amounts(error: MeteringError, told: ErrorDetail) -> object:

@@ -10,7 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from metering.api.encoding import json_response
 from metering.api.errors import error_responses
-from metering.api.state import in_thread, services
+from metering.api.state import services
+from metering.api.waiting import in_thread
 
 
 class Health(msgspec.Struct):

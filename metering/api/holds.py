@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +20,8 @@ from metering.api.documentation import body_of
 from metering.api.encoding import amount, json_response, moment, read_amount, read_json
 from metering.api.errors import error_responses
 from metering.api.security import needs_scope
-from metering.api.state import Services, in_thread, services
+from metering.api.state import Services, services
+from metering.api.waiting import committed, in_thread
 from metering.errors import InvalidParameter, MeteringError
 from metering.ledger.holds import MAX_HOLD_PICO, Hold, HoldState
 from metering.money import to_number
@@ -110,11 +110,12 @@ class HoldList(msgspec.Struct):
 
 
 class _Wanted(NamedTuple):
-    """What is to be set aside, and the part of the body that says so, for its digest."""
+    """What is to be set aside, or why that can't be said; and what the body says of it, for the digest."""
 
     amount_pico: int
     tokens: int
     body: tuple[object, ...]
+    refusal: MeteringError | None = None
 
 
 @post(
@@ -137,7 +138,8 @@ async def create_hold(request: Request_, idempotency_header: IdempotencyKey = No
     if data.api_key is not None and data.api_key_id is not None:
         raise InvalidParameter("goes with account_id: api_key names the key itself", param="api_key_id")
     ours = services(request)
-    wanted = _priced(data, ours)
+    key = _idempotency_key(data, idempotency_header)
+    wanted = _priced(data, ours, may_repeat=key is not None)
     account_id = None if data.account_id is None else str(data.account_id)
     key_hash = None if data.api_key is None else ids.hash_secret(data.api_key)
     api_key_id = None if data.api_key_id is None else str(data.api_key_id)
@@ -152,8 +154,9 @@ async def create_hold(request: Request_, idempotency_header: IdempotencyKey = No
         model=data.model,
         tokens=wanted.tokens if tokens is None else tokens,
         lasts=timedelta(seconds=seconds),
-        idempotency_key=_idempotency_key(data, idempotency_header),
+        idempotency_key=key,
         body_digest=_digest(account_id, secret, api_key_id, *wanted.body, tokens, seconds),
+        refusal=wanted.refusal,
     )
     held = await _apply(ours, command)
     return json_response(_body(held), 200 if held.verb == "repeated" else 201)
@@ -177,15 +180,17 @@ async def extend_hold(
     """
     data = await read_json(request, ExtendHold)
     ours = services(request)
-    wanted = _priced(data, ours)
+    key = _idempotency_key(data, idempotency_header)
+    wanted = _priced(data, ours, may_repeat=key is not None)
     seconds = data.expires_in_seconds
     command = Extend(
         id=ids.new_id(),
         hold_id=str(hold_id),
         increment_pico=wanted.amount_pico,
         lasts=None if seconds is None else timedelta(seconds=seconds),
-        idempotency_key=_idempotency_key(data, idempotency_header),
+        idempotency_key=key,
         body_digest=_digest(*wanted.body, seconds),
+        refusal=wanted.refusal,
     )
     held = await _apply(ours, command)
     return json_response({**_body(held), "overspend_usd": amount(held.overspend_pico)})
@@ -242,14 +247,18 @@ async def list_holds(
 
 async def _apply(ours: Services, command: Command) -> Held:
     """The command's outcome, after COMMIT; raises the refusal."""
-    (outcome,) = await asyncio.wrap_future(ours.hold_commits.submit([command]))
+    (outcome,) = await committed(ours.hold_commits.submit([command]))
     if isinstance(outcome, MeteringError):
         raise outcome
     return outcome
 
 
-def _priced(data: _Priced, ours: Services) -> _Wanted:
-    """The amount that is named, or that the price book gives for the estimate."""
+def _priced(data: _Priced, ours: Services, *, may_repeat: bool) -> _Wanted:
+    """The amount that is named, or that the price book gives for the estimate.
+
+    Where the call may repeat another, what the book refuses is left to the command: the book may be a newer
+    one than the first call's, whose answer stands.
+    """
     if bytes(data.amount_usd):
         if data.usage is not None:
             raise InvalidParameter("send either amount_usd or a model with its usage", param="usage")
@@ -264,9 +273,15 @@ def _priced(data: _Priced, ours: Services) -> _Wanted:
         raise InvalidParameter("nests too deeply", param="usage") from error
     if usage.count(b"{") + usage.count(b"[") > _MAX_PARTS:
         raise InvalidParameter(f"has more than {_MAX_PARTS} objects and lists", param="usage")
-    estimate = ours.holds.estimate(data.model, data.usage, clock.now())
-    _require_possible(estimate.amount_pico, "usage")
-    return _Wanted(estimate.amount_pico, estimate.tokens, (None, data.model, usage.decode()))
+    body = None, data.model, usage.decode()
+    try:
+        estimate = ours.holds.estimate(data.model, data.usage, clock.now())
+        _require_possible(estimate.amount_pico, "usage")
+    except MeteringError as refusal:
+        if not may_repeat:
+            raise
+        return _Wanted(0, 0, body, refusal)
+    return _Wanted(estimate.amount_pico, estimate.tokens, body)
 
 
 def _require_possible(pico: int, param: str) -> None:

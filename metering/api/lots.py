@@ -14,7 +14,8 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from metering.api.encoding import amount, json_response, moment
 from metering.api.errors import error_responses
 from metering.api.security import needs_scope
-from metering.api.state import in_thread, services
+from metering.api.state import services
+from metering.api.waiting import in_thread
 from metering.services import lots
 from metering.storage.lot_history import KeptLot
 from metering.storage.service_tokens import ServiceToken

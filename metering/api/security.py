@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-import anyio.to_thread
 from cachetools import TTLCache
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
 from metering import clock, ids
+from metering.api.waiting import in_thread
 from metering.errors import InsufficientScope, InvalidApiKey, MissingApiKey
 from metering.services.api_keys import NO_SUCH_KEY, authenticate_api_key
 from metering.services.service_tokens import PREFIX, authenticate_service_token
@@ -65,7 +65,7 @@ class Security:
             look_up: Callable[[Database, str], ServiceToken | ApiKey] = (
                 authenticate_service_token if secret.startswith(PREFIX) else authenticate_api_key
             )
-            found = await anyio.to_thread.run_sync(look_up, self._database, secret)
+            found = await in_thread(look_up, self._database, secret)
             with self._lock:
                 self._known[name] = found
         return found

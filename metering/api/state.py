@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import anyio
-import anyio.to_thread
 from litestar import Request
 
 from metering.api.security import Security
@@ -20,9 +17,6 @@ from metering.services.holds import Holds
 from metering.services.ingest import Ingest
 from metering.services.posting import Outcome, Prepared, Refused
 from metering.storage.database import Database
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +40,3 @@ def services(request: Request[Any, Any, Any]) -> Services:
     """The application's services."""
     found: Services = request.app.state.services
     return found
-
-
-async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a use case, which is synchronous, without holding up other requests."""
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))

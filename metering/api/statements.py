@@ -29,8 +29,9 @@ from metering.api.accounts import BalanceBody
 from metering.api.encoding import json_response
 from metering.api.errors import error_responses
 from metering.api.security import needs_api_key, needs_scope
-from metering.api.state import in_thread, services
+from metering.api.state import services
 from metering.api.statement_rendering import csv_header, csv_lines, render
+from metering.api.waiting import in_thread
 from metering.errors import InvalidParameter
 from metering.ledger.statements import Line, Window
 from metering.ledger.transfers import TransferKind

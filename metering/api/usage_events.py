@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -17,9 +16,10 @@ from metering.api.encoding import json_response
 from metering.api.errors import error_responses
 from metering.api.event_bodies import Received, read_events
 from metering.api.security import needs_scope
-from metering.api.state import Services, in_thread, services
+from metering.api.state import Services, services
 from metering.api.usage_answers import results_json
 from metering.api.usage_bodies import EventResults
+from metering.api.waiting import committed, in_thread
 from metering.services.ingest import Ingest
 from metering.services.posting import Prepared, Refused
 from metering.storage.service_tokens import ServiceToken
@@ -45,7 +45,7 @@ async def record_events(request: Request_) -> Response[EventResults]:
     ours = services(request)
     received, prepared = await _prepared(request, ours)
     telemetry.BATCH_EVENTS.observe(len(received))
-    outcomes = await asyncio.wrap_future(ours.commits.submit(prepared)) if prepared else []
+    outcomes = await committed(ours.commits.submit(prepared)) if prepared else []
     answer = results_json(received, outcomes)
     telemetry.INGEST_SECONDS.observe(time.perf_counter() - started)
     return json_response(answer)

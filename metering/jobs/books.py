@@ -9,7 +9,7 @@ from typing import Final
 
 from metering import telemetry
 from metering.ledger.invariants import Breach, Law
-from metering.services.audit import iter_checks
+from metering.services.audit import Looked, iter_checks
 from metering.services.history import list_unpriced
 from metering.storage.database import Database
 
@@ -23,12 +23,12 @@ def check(database: Database, stopping: Event) -> None:
     """
     begun = time.monotonic()
     found: Counter[Law] = Counter()
-    rows = 0
+    looked = Looked()
     for checked in iter_checks(database):
         if stopping.is_set():
-            _LOG.info("check of the books stopped", rows=rows, breaches=found.total())
+            _LOG.info("check of the books stopped", breaches=found.total(), **looked._asdict())
             return
-        rows = checked.rows
+        looked = checked.looked
         for breach in checked.breaches:
             _raise_alarm(breach)
             found[breach.law] += 1
@@ -38,7 +38,8 @@ def check(database: Database, stopping: Event) -> None:
     unpriced = sum(events for _, _, events, *_ in list_unpriced(database))
     telemetry.UNPRICED_EVENTS.set(unpriced)
     seconds = f"{time.monotonic() - begun:.1f}"
-    _LOG.info("books checked", breaches=found.total(), rows=rows, unpriced=unpriced, seconds=seconds)
+    told = {"breaches": found.total(), **looked._asdict(), "unpriced": unpriced}
+    _LOG.info("books checked", seconds=seconds, **told)
 
 
 def _raise_alarm(breach: Breach) -> None:

@@ -15,13 +15,16 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from metering import clock, telemetry
 from metering.jobs.books import check
+from metering.jobs.holds import close_holds
 from metering.jobs.lots import settle_lots
 from metering.jobs.ratings import RATING_MINUTES, rate_late
 from metering.storage.database import Database
 
 HEARTBEAT_SECONDS: Final = 60
 LOTS_SECONDS: Final = 60
-_THREADS: Final = 4
+HOLDS_SECONDS: Final = 60
+# One for each job: none waits for another.
+_THREADS: Final = 5
 _LOG: Final = telemetry.log(__name__)
 
 
@@ -37,6 +40,7 @@ def run_worker(database: Database, price_book: Path, *, check_minutes: int) -> N
     now = clock.now()
     scheduler.add_job(beat, "interval", [database], seconds=HEARTBEAT_SECONDS, next_run_time=now)
     scheduler.add_job(settle_lots, "interval", [database], seconds=LOTS_SECONDS, next_run_time=now)
+    scheduler.add_job(close_holds, "interval", [database], seconds=HOLDS_SECONDS, next_run_time=now)
     scheduler.add_job(check, "interval", [database, stopping], minutes=check_minutes, next_run_time=now)
     scheduler.add_job(
         rate_late, "interval", [database, price_book], minutes=RATING_MINUTES, next_run_time=now

@@ -33,9 +33,14 @@ class Rate(NamedTuple):
     previous_tokens: int = 0
 
     def at(self, now: datetime) -> Rate:
-        """The same at a later moment: a window that is full of time becomes the previous one."""
+        """The same at a later moment: a window that is full of time becomes the previous one.
+
+        One that began in the future, by a clock that was ahead, begins now; so it ends, and is to be kept.
+        """
+        if self.started_at > now:
+            return self._replace(started_at=now)
         passed = (now - self.started_at) // WINDOW
-        if passed <= 0:  # below: another machine's clock is ahead
+        if not passed:
             return self
         if passed == 1:
             return Rate(self.started_at + WINDOW, 0, 0, self.requests, self.tokens)
@@ -51,7 +56,7 @@ class Rate(NamedTuple):
         Else the whole seconds, at least one, after which it is, if nothing else is granted meanwhile. What
         is beyond a limit by itself is told to wait a minute.
         """
-        elapsed = max(0, (now - self.started_at) // _MICROSECOND)
+        elapsed = (now - self.started_at) // _MICROSECOND
         return max(
             _wait(limits.requests, 1, self.requests, self.previous_requests, elapsed),
             _wait(limits.tokens, tokens, self.tokens, self.previous_tokens, elapsed),

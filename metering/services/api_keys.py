@@ -14,6 +14,7 @@ from metering import clock, ids
 from metering.errors import InvalidApiKey, InvalidParameter, KeyClosed, LimitReached, NotFound, Unavailable
 from metering.ledger.budgets import BudgetTerms
 from metering.money import PICO_PER_USD, to_number
+from metering.services.ends import require_end
 from metering.services.texts import checked
 from metering.storage import accounts, api_keys
 from metering.storage.api_keys import ApiKey, Spending
@@ -99,14 +100,22 @@ def rotate_api_key(
 
 
 def update_api_key(database: Database, account_id: str, key_id: str, changes: KeyChanges) -> KeyView:
-    """The key as changed. Raises `AccountNotFound`, `NotFound`, `KeyClosed` and `InvalidParameter`."""
-    now = clock.now()
-    wanted: dict[str, Any] = {**_checked(changes, now)}
+    """The key as changed. Raises `AccountNotFound`, `NotFound`, `KeyClosed` and `InvalidParameter`.
+
+    `KeyClosed` also where a key that was replaced would last longer: its overlap is all that it has left.
+    """
+    wanted: dict[str, Any] = {**_checked(changes, clock.now())}
     if "budget" in wanted:
         wanted |= api_keys.budget_columns(wanted.pop("budget"))
     with database.transaction() as connection:
         accounts.get_account(connection, account_id)
-        key = _open_key(api_keys.find_locked(connection, account_id, key_id), now)
+        found = api_keys.find_locked(connection, account_id, key_id)
+        now = clock.now()
+        key = _open_key(found, now)
+        if "expires_at" in wanted and _is_later(wanted["expires_at"], key.expires_at):
+            successor = api_keys.find_successor(connection, account_id, key_id)
+            if successor is not None:
+                raise KeyClosed(f"The key was replaced by {successor}: use that one.", param="expires_at")
         if wanted:
             key = api_keys.update_api_key(connection, account_id, key_id, **wanted)
         return KeyView(key, api_keys.list_spending(connection, account_id, now).get(key_id, Spending()))
@@ -162,12 +171,18 @@ def _new_key(account_id: str, prefix: str, now: datetime, **fields: Any) -> tupl
 def _checked(wanted: KeyChanges, now: datetime) -> KeyChanges:
     """The same, with a name as it is kept; raises `InvalidParameter`."""
     name, expires_at, budget = wanted.get("name"), wanted.get("expires_at"), wanted.get("budget")
+    require_end(expires_at)
     if expires_at is not None and expires_at <= now:
         raise InvalidParameter("must be in the future", param="expires_at")
     if budget is not None and not 0 < budget.amount_pico <= MAX_BUDGET_PICO:
         most = to_number(MAX_BUDGET_PICO)
         raise InvalidParameter(f"must be more than zero and at most {most}", param="budget.amount_usd")
     return {**wanted, "name": checked(name, "name")} if name is not None else wanted
+
+
+def _is_later(end: datetime | None, than: datetime | None) -> bool:
+    """Whether one end is later than another; None is never."""
+    return than is not None and (end is None or end > than)
 
 
 def _known_key(key: ApiKey | None) -> ApiKey:

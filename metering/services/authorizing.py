@@ -34,7 +34,8 @@ from metering.storage.holds import Extension, FoundByKey, FoundExtension, NewHol
 class Authorize(NamedTuple):
     """Set `amount_pico` aside for `lasts`, on the account that is named, or that has the key of this hash.
 
-    `api_key_id` names a key of the account, instead of a hash. `id` will be the hold's.
+    `api_key_id` names a key of the account, instead of a hash. `id` will be the hold's. `refusal` is why the
+    estimate has no amount, which counts for nothing where the idempotency key was used before.
     """
 
     id: str
@@ -47,10 +48,14 @@ class Authorize(NamedTuple):
     lasts: timedelta
     idempotency_key: str | None
     body_digest: bytes
+    refusal: MeteringError | None = None
 
 
 class Extend(NamedTuple):
-    """Add an increment to an open hold, and let it last so long from now at the least; `id` is its own."""
+    """Add an increment to an open hold, and let it last so long from now at the least; `id` is its own.
+
+    `refusal` as in `Authorize`.
+    """
 
     id: str
     hold_id: str
@@ -58,6 +63,7 @@ class Extend(NamedTuple):
     lasts: timedelta | None
     idempotency_key: str | None
     body_digest: bytes
+    refusal: MeteringError | None = None
 
 
 class Void(NamedTuple):
@@ -123,6 +129,10 @@ class Authorizing:
             books.account_id: _Account(books, books.held_pico, *_limits(found, books.account_id, now))
             for books in found.books
         }
+        # A window that a clock ahead of ours began was set back: unless that is kept, it never ends.
+        for account_id, (_, kept) in found.limits.items():
+            if kept is not None and kept.started_at > now and account_id in self._accounts:
+                self.rates[account_id] = self._accounts[account_id].rate
         self._keys = {(key.account_id, key.id): key for key in found.keys}
         self._by_hash = {key.key_hash: key for key in found.keys}
         self._holds = {hold.id: hold for hold in found.holds}
@@ -165,6 +175,8 @@ class Authorizing:
         if first is not None:
             _require_same(first[1], wanted.body_digest)
             return self._answer("repeated", self._holds[first[0]])
+        if wanted.refusal is not None:
+            raise wanted.refusal
         wait_seconds = account.rate.wait_seconds(account.limits, wanted.tokens, self._now)
         if wait_seconds:
             raise _too_many(account.limits, wait_seconds)
@@ -221,6 +233,8 @@ class Authorizing:
         if first is not None:
             _require_same(first.body_digest, wanted.body_digest)
             return self._answer("repeated", hold, first.overspend_pico)
+        if wanted.refusal is not None:
+            raise wanted.refusal
         _require_open(hold, self._now)
         increment_pico = wanted.increment_pico
         key = self._keys.get((hold.account_id, hold.api_key_id or ""))

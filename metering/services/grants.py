@@ -11,6 +11,7 @@ from metering.errors import IdempotencyConflict, InvalidParameter
 from metering.ledger.grants import DEFAULT_PRIORITY, MAX_GRANT_PICO, GrantKind
 from metering.ledger.posting_rules import post_grant
 from metering.money import to_number
+from metering.services.ends import require_end
 from metering.services.texts import checked
 from metering.storage import balances, grants
 from metering.storage.books import keep_books, lock_account
@@ -84,6 +85,7 @@ def grant_credit(
 
 def _check(wanted: Wanted) -> None:
     checked(wanted.reason, "reason", most=2_000)
+    require_end(wanted.expires_at)
     if not 0 < wanted.amount_pico <= MAX_GRANT_PICO:
         most = to_number(MAX_GRANT_PICO)
         raise InvalidParameter(f"must be more than zero and at most {most}", param="amount_usd")

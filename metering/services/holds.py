@@ -64,6 +64,12 @@ class Holds:
             if rating.meter is None:
                 raise ModelNotFound(f"The price book has no model {model!r}.", param="model")
             raise InvalidParameter(rating.reason, param="usage")
+        if not rating.line_items:
+            # A slip of the pen must not pass for work that costs nothing.
+            unknown = next(iter(rating.unbilled), None)
+            raise InvalidParameter(
+                "nothing here is charged for by the model", param=f"usage.{unknown}" if unknown else "usage"
+            )
         tokens = count_tokens(rating.quantities)
         return Estimate(rating.cost_pico, tokens.input + tokens.output)
 

@@ -72,9 +72,11 @@ _MIRROR: Final = """
        AND (other.to_account, other.from_account, other.amount_usd)
            IS DISTINCT FROM (mirror.from_account, mirror.to_account, mirror.amount_usd)
 """
+# The balance that a grant names is not compared: grants are older than the chain of transfers, in which those
+# of before have the places that their times gave them.
 _GIVEN: Final = f"""
     SELECT account_id, concat('transfer ', transfer_id), given.what, moved.what
-      FROM (SELECT account_id, transfer_id, concat_ws(' ', 'grant', amount_usd, balance_after_usd) AS what
+      FROM (SELECT account_id, transfer_id, concat_ws(' ', 'grant', amount_usd) AS what
               FROM grants
              WHERE account_id = ANY(%(accounts)s::uuid[]) AND created_at >= %(since)s::timestamptz
              UNION ALL
@@ -83,7 +85,8 @@ _GIVEN: Final = f"""
              WHERE account_id = ANY(%(accounts)s::uuid[])
                AND created_at >= %(since)s::timestamptz) AS given
       FULL JOIN (SELECT account_id, id AS transfer_id,
-                        concat_ws(' ', kind, {EFFECT}, balance_after_usd) AS what
+                        concat_ws(' ', kind, {EFFECT},
+                                  CASE WHEN kind <> 'grant' THEN balance_after_usd END) AS what
                    FROM transfers
                   WHERE account_id = ANY(%(accounts)s::uuid[])
                     AND recorded_at >= %(since)s::timestamptz
@@ -111,14 +114,28 @@ _EXTENDED: Final = f"""
                   GROUP BY account_id, hold_id) AS added USING (account_id, id)
      WHERE amount_usd <> authorized_usd + coalesce(added.usd, 0)
 """  # noqa: S608  (its parts are constants)
+# An event that came too late for its hold is named by it all the same.
 _CAPTURED: Final = f"""
-    SELECT holds.account_id, concat('hold ', holds.id), 'the event that captured it',
-           coalesce(holds.event_id, 'none')
+    SELECT holds.account_id, concat('hold ', holds.id),
+           CASE WHEN event.id IS NULL THEN 'the event that captured it'
+                ELSE concat('captured or expired, ', coalesce(event.cost_usd, 0), ' for ', event.id) END,
+           concat(holds.state, ', ', coalesce(captured_usd::text, 'nothing'), ' for ',
+                  coalesce(holds.event_id, 'no event'))
       FROM {_HOLDS}
       LEFT JOIN usage_events AS event
              ON event.account_id = holds.account_id AND event.id = holds.event_id AND event.hold_id = holds.id
-     WHERE (holds.state = 'captured' OR holds.event_id IS NOT NULL) AND event.id IS NULL
+     WHERE (holds.state = 'captured' OR holds.event_id IS NOT NULL OR captured_usd IS NOT NULL)
+       AND (event.id IS NULL OR holds.state NOT IN ('captured', 'expired')
+            OR captured_usd IS DISTINCT FROM coalesce(event.cost_usd, 0))
 """  # noqa: S608  (its parts are constants)
+# No hold's id is known before the hold is there, so none stays open once an event names it.
+_NAMED: Final = """
+    SELECT account_id, concat('hold ', holds.id), concat('closed by event ', min(event.id)), 'open'
+      FROM holds JOIN usage_events AS event USING (account_id)
+     WHERE account_id = ANY(%(accounts)s::uuid[]) AND event.hold_id = holds.id AND holds.state = 'open'
+       AND event.recorded_at >= %(since)s::timestamptz
+     GROUP BY account_id, holds.id
+"""
 
 QUERIES: Final = MappingProxyType(
     {
@@ -127,7 +144,7 @@ QUERIES: Final = MappingProxyType(
         Law.CHECKSUM: (_CHECKSUM,),
         Law.MIRROR: (_MIRROR,),
         Law.GRANT: (_GIVEN,),
-        Law.HELD: (_HELD, _EXTENDED, _CAPTURED),
+        Law.HELD: (_HELD, _EXTENDED, _CAPTURED, _NAMED),
     }
 )
 # The sum of all transfers needs them all; from a time on, the last link of the chain says the balance.

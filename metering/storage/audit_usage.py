@@ -67,6 +67,7 @@ _CORRECTION: Final = """
             WINDOW in_order AS (PARTITION BY c.account_id, c.event_id ORDER BY c.number)) AS placed
      WHERE recorded_at >= %(since)s::timestamptz AND (wanted <> found OR ended_by IS NOT NULL)
 """
+_IN_BODY: Final = "regexp_replace({}, '^[^#]*#', '')"
 # A second charge for an event has no row of its own to name it...
 _NOT_NAMED: Final = f"""
     SELECT account_id, concat('transfer ', transfer_id), 'named by what it charges', 'named by nothing'
@@ -74,11 +75,17 @@ _NOT_NAMED: Final = f"""
      WHERE NOT EXISTS (SELECT FROM ({_COSTS}) AS costs WHERE costs.account_id = moved.account_id
                                                          AND costs.transfer_id = moved.transfer_id)
 """  # noqa: S608  (its parts are constants)
-# ...or is the same body under another id. A CloudEvent's source is part of the id, but not of the body.
+# ...or is the same body under another id. Of a CloudEvent, the body has the id behind the source and its `#`;
+# so those of one body end alike, and of them all at most the shortest has no source.
 _SAME_BODY: Final = f"""
-    SELECT account_id, concat('events ', min(id), ' and ', max(id)), '1 event', concat(count(*), ' events')
-      FROM usage_events WHERE {_LOOKED_AT}
-     GROUP BY account_id, body_digest HAVING count(DISTINCT regexp_replace(id, '^[^#]*#', '')) > 1
+    SELECT account_id, concat('events ', ids[1], ' and ', ids[cardinality(ids)]), '1 event',
+           concat(cardinality(ids), ' events')
+      FROM (SELECT account_id, array_agg(id ORDER BY length(id), id) AS ids
+              FROM usage_events WHERE {_LOOKED_AT}
+             GROUP BY account_id, body_digest HAVING count(*) > 1) AS same
+     WHERE EXISTS (SELECT FROM unnest(ids[2:]) AS id WHERE {_IN_BODY.format("id")} <> ids[1])
+       AND EXISTS (SELECT FROM unnest(ids[2:]) AS id
+                    WHERE {_IN_BODY.format("id")} <> {_IN_BODY.format("ids[1]")})
 """  # noqa: S608  (its parts are constants)
 # An event and the one that supersedes it are not both charged.
 _SUPERSEDED: Final = f"""
@@ -118,6 +125,13 @@ _TOUCHED: Final = f"""
          SELECT account_id, date_trunc('hour', event_created_at, 'UTC') FROM corrections
           WHERE {_LOOKED_AT})
 """  # noqa: S608  (its parts are constants)
+# An event's last correction.
+_LAST: Final = """
+    (SELECT DISTINCT ON (account_id, event_id) account_id, event_id, kind, cost_usd, recorded_at
+       FROM corrections WHERE account_id = ANY(%(accounts)s::uuid[])
+      ORDER BY account_id, event_id, number DESC) AS last
+     ON last.account_id = e.account_id AND last.event_id = e.id
+"""
 _ROLLED_UP: Final = """
     SELECT account_id, concat_ws(' ', hour AT TIME ZONE 'UTC', model, source), {expected}, {found}
       FROM (SELECT e.account_id, date_trunc('hour', e.created_at, 'UTC') AS hour, e.model, e.source,
@@ -126,11 +140,7 @@ _ROLLED_UP: Final = """
                    sum(coalesce(last.cost_usd, e.cost_usd)) AS cost_usd,
                    concat_ws(' ', sum(e.input_tokens), sum(e.output_tokens), sum(e.cache_read_tokens),
                              sum(e.cache_write_tokens)) AS tokens
-              FROM {events}
-              LEFT JOIN (SELECT DISTINCT ON (account_id, event_id) account_id, event_id, kind, cost_usd
-                           FROM corrections WHERE account_id = ANY(%(accounts)s::uuid[])
-                          ORDER BY account_id, event_id, number DESC) AS last
-                     ON last.account_id = e.account_id AND last.event_id = e.id
+              FROM {events} LEFT JOIN {last}
              WHERE e.account_id = ANY(%(accounts)s::uuid[]) AND last.kind IS DISTINCT FROM 'amendment'
              GROUP BY 1, 2, 3, 4) AS used
       FULL JOIN (SELECT account_id, hour, model, source, events, errors, unpriced, cost_usd,
@@ -149,17 +159,33 @@ _COUNTED: Final = """
 def _rolled_up(expected: str, found: str) -> tuple[str, str]:
     """The query over all hours, and the one over the touched hours."""
     everything = _ROLLED_UP.format(
-        expected=expected, found=found, events="usage_events AS e", rollups="usage_rollups"
+        expected=expected, found=found, last=_LAST, events="usage_events AS e", rollups="usage_rollups"
     )
     events = """touched JOIN usage_events AS e ON e.account_id = touched.account_id
         AND e.created_at >= touched.hour AND e.created_at < touched.hour + interval '1 hour'"""
     rollups = "touched JOIN usage_rollups USING (account_id, hour)"
-    touched = _ROLLED_UP.format(expected=expected, found=found, events=events, rollups=rollups)
+    touched = _ROLLED_UP.format(expected=expected, found=found, last=_LAST, events=events, rollups=rollups)
     return everything, _TOUCHED + touched
 
 
 _COST, _COST_SINCE = _rolled_up("coalesce(used.cost_usd, 0)", "coalesce(kept.cost_usd, 0)")
 _EVENTS, _EVENTS_SINCE = _rolled_up(_COUNTED.format("used"), _COUNTED.format("kept"))
+# What an event costs counts on the day on which it was recorded, also what it came to cost later.
+_BUDGET: Final = f"""
+    SELECT account_id, concat('key ', api_key_id, ' on ', day), coalesce(used.usd, 0),
+           coalesce(kept.spent_usd, 0)
+      FROM (SELECT e.account_id, e.api_key_id, (e.recorded_at AT TIME ZONE 'UTC')::date AS day,
+                   sum(coalesce(last.cost_usd, e.cost_usd)) AS usd,
+                   max(greatest(e.recorded_at, last.recorded_at)) AS changed_at
+              FROM usage_events AS e LEFT JOIN {_LAST}
+             WHERE e.account_id = ANY(%(accounts)s::uuid[]) AND e.api_key_id IS NOT NULL
+             GROUP BY 1, 2, 3) AS used
+      FULL JOIN (SELECT * FROM api_key_spend WHERE account_id = ANY(%(accounts)s::uuid[])) AS kept
+           USING (account_id, api_key_id, day)
+     WHERE coalesce(used.usd, 0) <> coalesce(kept.spent_usd, 0)
+       AND (changed_at >= %(since)s::timestamptz
+            OR day >= (%(since)s::timestamptz AT TIME ZONE 'UTC')::date)
+"""  # noqa: S608  (its parts are constants)
 
 QUERIES: Final = MappingProxyType(
     {
@@ -169,6 +195,7 @@ QUERIES: Final = MappingProxyType(
         Law.ONCE: (_NOT_NAMED, _SAME_BODY, _SUPERSEDED),
         Law.ROLLUP_COST: (_COST,),
         Law.ROLLUP_EVENTS: (_EVENTS,),
+        Law.BUDGET: (_BUDGET,),
         Law.SEQUENCE: (_SEQUENCE,),
     }
 )

@@ -36,6 +36,16 @@ _FIND_ENDING: Final = f"""
     SELECT {_COLUMNS} FROM holds AS h
      WHERE h.account_id = ANY({ACCOUNTS_ASKED}) AND h.state = 'open' AND h.expires_at <= %s
 """  # noqa: S608  (its parts are constants)
+_LIST_ENDED: Final = f"""
+    SELECT {_COLUMNS} FROM holds AS h
+     WHERE h.account_id = %s AND h.state = 'open' AND h.expires_at <= %s
+     ORDER BY h.expires_at LIMIT %s
+"""  # noqa: S608  (its parts are constants)
+_WITH_ENDED: Final = """
+    SELECT account_id::text FROM holds
+     WHERE state = 'open' AND expires_at <= %s AND account_id > %s
+     GROUP BY holds.account_id ORDER BY holds.account_id LIMIT %s
+"""
 _FIND_BY_KEY: Final = f"""
     WITH asked AS MATERIALIZED (
         SELECT coalesce(account_id, (SELECT k.account_id FROM api_keys AS k
@@ -161,6 +171,16 @@ def find_by_id(connection: Connection[Any], hold_ids: Iterable[str]) -> Iterable
 def find_ending(connection: Connection[Any], asked: Asked, until: datetime) -> Iterable[Hold]:
     """The accounts' open holds whose time is up at `until`; in a pipeline, to be read after its end."""
     return connection.cursor(row_factory=_row).execute(_FIND_ENDING, [*asked, until])
+
+
+def list_ended(connection: Connection[Any], account_id: str, now: datetime, limit: int) -> list[Hold]:
+    """Up to `limit` of the account's open holds whose time was up at `now`, those that ended first."""
+    return connection.cursor(row_factory=_row).execute(_LIST_ENDED, [account_id, now, limit]).fetchall()
+
+
+def list_accounts_with_ended(connection: Connection[Any], after: str, now: datetime, limit: int) -> list[str]:
+    """Up to `limit` accounts after the id `after` that have such holds."""
+    return [account_id for (account_id,) in connection.execute(_WITH_ENDED, [now, after, limit])]
 
 
 def find_by_idempotency_key(

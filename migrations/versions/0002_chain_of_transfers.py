@@ -22,7 +22,9 @@ ALTER TABLE transfers
     ADD COLUMN balance_after_usd numeric(38, 12),
     ADD COLUMN checksum bytea;
 
--- Until now a grant or a batch had one time for all its transfers, and no two of an account the same.
+-- Until now the time of a grant or a batch was read before its account's lock was had, and is that of all its
+-- transfers: two of an account may have the same, and times may not be in the order of the commits. So this
+-- order is one that could have been; the balance that an old grant names may be another than here.
 UPDATE transfers SET sequence = placed.sequence, balance_after_usd = placed.balance
   FROM (SELECT account_id, id, row_number() OVER before_it AS sequence,
                sum(CASE 'customer_credit' WHEN to_account THEN amount_usd

@@ -182,6 +182,8 @@ def test_a_bad_amount_is_refused(client: Client, service: Headers, account_id: s
         ({"expires_at": "tomorrow"}, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "2199-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
+        ({"expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),
         ({"colour": "red"}, "colour"),
     ],
 )

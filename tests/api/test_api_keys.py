@@ -100,6 +100,8 @@ def test_rotation_answers_a_key_that_replaces_the_old_one(
     assert second["expires_at"] is None
     again = client.post(f"{path}/{old['id']}/rotate", headers=service)
     assert (again.status_code, error_of(again)["code"]) == (409, "key_closed")
+    longer = client.patch(f"{path}/{old['id']}", headers=service, json={"expires_at": None})
+    assert (longer.status_code, error_of(longer)["param"]) == (409, "expires_at")
     newest = client.post(f"{path}/{new['id']}/rotate", headers=service).json()
     assert [status(client, key["key"]) for key in (old, new, newest)] == [200, 401, 200]
     clock.run_ahead(timedelta(seconds=61))
@@ -165,6 +167,23 @@ def test_a_bad_key_is_refused_with_the_field(
         assert answer.status_code == 400, answer.text
         assert error_of(answer)["param"] == param
     assert len(listed(client, service, path)) == 1
+
+
+@pytest.mark.parametrize(
+    "end", ["9999-12-31T23:59:59-14:00", "9999-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"]
+)
+def test_an_end_that_no_calendar_can_tell_is_refused_and_leaves_the_keys_readable(
+    client: Client, service: Headers, path: str, end: str
+) -> None:
+    made = make(client, service, path, expires_at="9998-12-31T23:59:59Z")
+    one = f"{path}/{made['id']}"
+    for answer in (
+        client.post(path, headers=service, json={"expires_at": end}),
+        client.patch(one, headers=service, json={"expires_at": end}),
+    ):
+        assert (answer.status_code, error_of(answer)["param"]) == (400, "expires_at")
+    made.pop("key")
+    assert listed(client, service, path) == [made]
 
 
 @pytest.mark.parametrize("overlap", [-1, 30 * 86_400 + 1, "60", 1.5, None])

@@ -311,3 +311,15 @@ def test_the_outcomes_are_counted(live: Live) -> None:
     told = live.http.get("/metrics").text
     for outcome in ("granted", "insufficient_credits"):
         assert f'metering_holds_total{{outcome="{outcome}"}}' in told
+
+
+@pytest.mark.parametrize(
+    ("usage", "param"),
+    [({"promt_tokens": 1_000_000}, "usage.promt_tokens"), ({}, "usage"), ({"x": "y"}, "usage")],
+)
+def test_a_slip_of_the_pen_is_no_estimate_of_nothing(
+    live: Live, customer: Customer, usage: dict[str, object], param: str
+) -> None:
+    body = {"account_id": customer.account_id, "model": "qwen3-max", "usage": usage}
+    answer = live.http.post("/v1/holds", json=body, headers=live.service)
+    assert (answer.status_code, error_of(answer)["param"]) == (400, param)

@@ -38,7 +38,7 @@ def test_each_breach_is_told_and_counted(database: Database, database_url: str) 
         "0",
         "1.000000000000",
     )
-    assert (done["event"], done["breaches"], done["rows"]) == ("books checked", 4, 2)
+    assert (done["event"], done["breaches"], done["accounts"]) == ("books checked", 4, 2)
     cook(database_url, "UPDATE balances SET posted_usd = 0, held_usd = 0")
     check(database, Event())
     assert set(figures().values()) == {0}

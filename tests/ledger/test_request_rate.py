@@ -61,10 +61,16 @@ def test_what_never_fits_is_told_to_wait_a_minute(limits: Limits, tokens: int) -
     assert Rate(NOW).wait_seconds(limits, tokens, NOW) == 60
 
 
-def test_a_clock_that_is_behind_changes_nothing() -> None:
-    rate = Rate(NOW, 1, 2, 3, 4)
-    assert rate.at(NOW - seconds(5)) == rate
-    assert rate.wait_seconds(Limits(5, 100), 0, NOW - seconds(5)) == 0
+@given(st.builds(Rate, st.just(NOW), COUNT, COUNT, COUNT, COUNT), st.integers(1, 10**10), st.integers(1, 100))
+def test_what_a_clock_ahead_counted_is_over_when_it_says_and_within_two_minutes(
+    ahead: Rate, microseconds: int, limit: int
+) -> None:
+    now = NOW - timedelta(microseconds=microseconds)
+    rate, limits = ahead.at(now), Limits(limit, 10**9)
+    assert rate == ahead._replace(started_at=now)
+    then = now + seconds(rate.wait_seconds(limits, 0, now))
+    assert rate.at(then).wait_seconds(limits, 0, then) == 0
+    assert rate.at(now + 2 * WINDOW) == Rate(now + 2 * WINDOW)
 
 
 def counts(rate: Rate, now: datetime) -> Fraction:

@@ -130,7 +130,7 @@ def _limits(account: Account, key_id: str | None) -> list[tuple[Decimal, str]]:
     limits = [(account.available, "insufficient_credits")]
     budget = account.budgets.get(key_id or "")
     if key_id is not None and budget is not None:
-        left = budget - account.spent[key_id] - held_by(account, key_id)
+        left = budget - account.spent(key_id) - held_by(account, key_id)
         limits.insert(0, (left, "budget_exceeded"))
     return limits
 

@@ -100,6 +100,40 @@ def test_rotation_without_overlap_ends_the_old_key_at_once(database: Database, a
     assert not opens(database, secret)
 
 
+def test_a_replaced_key_ends_no_later_than_its_overlap(database: Database) -> None:
+    account_id = create_account(database, "Few", key_limit=1).account.account_id
+    old, secret = create_api_key(database, account_id, prefix=PREFIX)
+    new, _ = rotate_api_key(database, account_id, old.id, prefix=PREFIX, overlap=HOUR)
+    ends = list_api_keys(database, account_id)[0].key.expires_at
+    assert ends is not None
+    for later in (None, ends + timedelta(seconds=1)):
+        with pytest.raises(KeyClosed, match=new.id):
+            update_api_key(database, account_id, old.id, {"expires_at": later})
+    for as_early in (ends, ends - HOUR / 2):
+        changed = update_api_key(database, account_id, old.id, {"expires_at": as_early, "name": "old"})
+        assert (changed.key.expires_at, changed.key.name) == (as_early, "old")
+    clock.run_ahead(HOUR / 2)
+    assert not opens(database, secret)
+    assert update_api_key(database, account_id, new.id, {"expires_at": ends}).key.expires_at == ends
+    assert update_api_key(database, account_id, new.id, {"expires_at": None}).key.expires_at is None
+
+
+def test_a_change_that_waited_for_a_rotation_does_not_undo_it(
+    database: Database, database_url: str, account_id: str
+) -> None:
+    key, secret = create_api_key(database, account_id, prefix=PREFIX)
+    with psycopg.connect(database_url) as other, ThreadPoolExecutor(1) as waiting:
+        other.execute("SELECT 1 FROM api_keys WHERE id = %s FOR UPDATE", [key.id])
+        change = waiting.submit(update_api_key, database, account_id, key.id, {"expires_at": None})
+        with pytest.raises(TimeoutError):
+            change.result(0.5)
+        other.execute("UPDATE api_keys SET expires_at = %s WHERE id = %s", [clock.now(), key.id])
+        other.commit()
+        with pytest.raises(KeyClosed, match="expired"):
+            change.result(30)
+    assert not opens(database, secret)
+
+
 def test_rotation_lengthens_no_life(database: Database, account_id: str) -> None:
     ends = clock.now() + HOUR
     old, _ = create_api_key(database, account_id, prefix=PREFIX, expires_at=ends)

@@ -17,6 +17,9 @@ from alembic import command
 from sqlalchemy import make_url
 
 from metering.errors import ConfigurationError, Unavailable
+from metering.ledger.invariants import Law
+from metering.services.audit import check_books
+from metering.services.lots import allocate_all
 from metering.storage import database as storage
 from metering.storage.columns import metadata
 from metering.storage.database import Database, alembic_config, migrate
@@ -223,6 +226,33 @@ def test_a_new_migration_from_the_template_runs(
     assert "lock_timeout" in text
     monkeypatch.setattr(storage, "alembic_config", lambda url: located(url, made))
     assert migrate(empty_database_url) == [*REVISIONS, "9999"]
+
+
+BEFORE_THE_CHAIN = (
+    "INSERT INTO accounts VALUES (gen_random_uuid(), 'Ada', NULL, 50, 50, 2000000, now())",
+    """INSERT INTO transfers
+       SELECT account_id, gen_random_uuid(), 'grant', 'cash:manual', 'customer_credit', amount, 'a', 'b',
+              NULL, now() + interval '1 second' * at, now()
+         FROM accounts, (VALUES (1, 2), (2, 1), (4, 3), (8, 3)) AS given (amount, at)""",
+    """INSERT INTO grants
+       SELECT account_id, gen_random_uuid(), 'paid', amount_usd, 'a', 'b', amount_usd, '', 100, NULL, id,
+              2 * amount_usd - 1, recorded_at FROM transfers""",
+    "INSERT INTO balances SELECT account_id, sum(amount_usd), 0, max(recorded_at) FROM transfers GROUP BY 1",
+)
+
+
+def test_grants_of_before_the_chain_keep_every_law_whatever_order_their_times_say(
+    empty_database_url: str,
+) -> None:
+    command.upgrade(alembic_config(empty_database_url), "0001")
+    execute(empty_database_url, *BEFORE_THE_CHAIN)
+    assert migrate(empty_database_url) == REVISIONS[1:]
+    database = Database(empty_database_url)
+    allocate_all(database)
+    assert check_books(database) == []
+    execute(empty_database_url, "UPDATE grants SET amount_usd = 3 WHERE amount_usd = 4")
+    assert {breach.law for breach in check_books(database)} == {Law.GRANT}
+    database.close()
 
 
 def migrations_with(directory: Path, statement: str) -> Path:
