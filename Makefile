@@ -8,6 +8,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_SECONDS ?= 600
+CHAOS_ARGS ?=
 UV ?= uv
 
 VENV := .venv
@@ -59,6 +61,10 @@ format: $(VENV)/.dev ## Format the code and fix what lint can fix
 schema: $(VENV)/.runtime ## Generate pricing_rules/schema.json from the grammar
 	@$(BIN)/metering prices schema > $(VENV)/schema.json
 	@mv $(VENV)/schema.json pricing_rules/schema.json
+
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill everything at random under 32 clients for CHAOS_SECONDS=600 (CHAOS_ARGS="--seed 7")
+	@$(BIN)/python -m tests.crash.chaos --seconds $(CHAOS_SECONDS) $(CHAOS_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure beside peers and limits, in 4 minutes (BENCH_ARGS="rating --json FILE")

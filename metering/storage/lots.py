@@ -84,15 +84,15 @@ _HAS_ENDED: Final = """
     SELECT EXISTS (SELECT FROM lots WHERE account_id = %s AND rest_usd > 0 AND expires_at <= %s)
 """
 _BEHIND: Final = """
-    SELECT account_id::text FROM balances LEFT JOIN lot_positions USING (account_id)
-     WHERE account_id > %s AND transfer_count > coalesce(lot_positions.sequence, 0)
-     ORDER BY account_id LIMIT %s
+    SELECT balances.account_id::text FROM balances LEFT JOIN lot_positions USING (account_id)
+     WHERE balances.account_id > %s AND transfer_count > coalesce(lot_positions.sequence, 0)
+     ORDER BY balances.account_id LIMIT %s
 """
 _DUE: Final = """
     SELECT account_id::text
       FROM (SELECT account_id FROM balances WHERE next_expiry_at <= %(now)s
              UNION SELECT account_id FROM lots WHERE rest_usd > 0 AND expires_at <= %(now)s) AS due
-     WHERE account_id > %(after)s ORDER BY account_id LIMIT %(limit)s
+     WHERE due.account_id > %(after)s ORDER BY due.account_id LIMIT %(limit)s
 """
 NO_ACCOUNT: Final = "00000000-0000-0000-0000-000000000000"
 

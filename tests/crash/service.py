@@ -77,6 +77,10 @@ class Service:
     def start(self) -> None:
         """Start it and wait until it is ready."""
         self.launch()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers, and its database as well."""
         self._wait_until(self._is_ready)
 
     def wait_until_said(self, text: str) -> None:
@@ -130,11 +134,11 @@ class Line:
 
     def get(self, path: str) -> Answer:
         """Ask once; raises one of `LOST` where no answer came."""
-        return self._ask("GET", path, None)
+        return self.ask("GET", path)
 
     def post(self, path: str, body: object) -> Answer:
         """Send once; raises one of `LOST` where no answer came."""
-        return self._ask("POST", path, json.dumps(body).encode())
+        return self.ask("POST", path, body)
 
     def post_until_answered(self, path: str, body: object) -> tuple[Answer, int]:
         """Send the same until there is an answer that is not 503; also, how many attempts were in vain."""
@@ -151,9 +155,20 @@ class Line:
             assert time.monotonic() < deadline, answer
             time.sleep(0.1)
 
-    def _ask(self, method: str, path: str, body: bytes | None) -> Answer:
+    def hang_up_on(self, path: str, body: object, after_seconds: float) -> None:
+        """Send, and close the connection so soon after, whatever is on its way back."""
         try:
-            self._connection.request(method, path, body, self._headers)
+            self._connection.request("POST", path, json.dumps(body).encode(), self._headers)
+            time.sleep(after_seconds)
+        finally:
+            self._connection.close()
+
+    def ask(self, method: str, path: str, body: object = None, secret: str | None = None) -> Answer:
+        """Send once, as whoever has the secret; raises one of `LOST` where no answer came."""
+        given = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            self._connection.request(method, path, content, {**self._headers, **given})
             response = self._connection.getresponse()
             found = json.loads(response.read(), parse_float=Decimal)
         except BaseException:
