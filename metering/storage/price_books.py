@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Text, cast, select
@@ -15,8 +15,8 @@ from metering.storage.tables import price_books
 
 def keep(connection: Connection, digest: bytes, documents: Mapping[str, object], at: datetime) -> None:
     """Add a book's documents unless they are kept already."""
-    # Through JSON once: a YAML date becomes the text that the compiler reads too.
-    plain = json.loads(json.dumps(documents, default=date.isoformat))
+    # Through JSON once: a YAML date or time becomes the text that the compiler reads too.
+    plain = json.loads(json.dumps(documents, default=lambda moment: moment.isoformat()))
     connection.execute(
         insert(price_books)
         .values(digest=digest, documents=plain, recorded_at=at)

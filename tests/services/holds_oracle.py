@@ -5,7 +5,7 @@ Each answers with its verb, or with the code of the error, and what the caller r
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -14,11 +14,15 @@ from tests.services.ledger_oracle import ZERO, Account, Hold
 
 
 class Answer(NamedTuple):
-    """What became of a command: the hold's amount and state, or how much was left when it was refused."""
+    """What became of a command: the hold and the balance, or how much was left when it was refused.
+
+    `minutes` is how long the hold still lasts: what ends does so at full ones, the clocks differ by less.
+    """
 
     verb: str
     amount: Decimal | None = None
     state: str | None = None
+    minutes: int | None = None
     posted: Decimal | None = None
     held: Decimal | None = None
     beyond: Decimal = ZERO
@@ -117,6 +121,11 @@ def _void(account: Account, hold_id: str) -> Answer:
     return _answer(verb, account, hold_id)
 
 
+def minutes_to(end: datetime) -> int:
+    """How long it is until then."""
+    return round((end - clock.now()) / timedelta(minutes=1))
+
+
 def held_by(account: Account, key_id: str) -> Decimal:
     """What the open holds of an API key set aside."""
     return sum(
@@ -137,4 +146,4 @@ def _limits(account: Account, key_id: str | None) -> list[tuple[Decimal, str]]:
 
 def _answer(verb: str, account: Account, hold_id: str) -> Answer:
     hold = account.holds[hold_id]
-    return Answer(verb, hold.amount, hold.state, account.posted, account.held)
+    return Answer(verb, hold.amount, hold.state, minutes_to(hold.expires_at), account.posted, account.held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,6 +63,10 @@ class Lot:
     def ends_by(self, at: datetime) -> bool:
         return (self.terms.expires_at or NEVER) <= at
 
+    def has_expired(self, at: datetime) -> bool:
+        """Whether a part of it went unused, be it on the books or not."""
+        return self.expired > 0 or (self.ends_by(at) and self.rest > 0)
+
     @property
     def turn(self) -> tuple[int, datetime, bool, int]:
         """Its place in the order of spending (accounting.md)."""
@@ -75,12 +80,18 @@ class Purse:
     def __init__(self, moves: Iterable[Move], terms: Mapping[str, Terms]) -> None:
         """Replay the moves; `terms` are those of the credit that was granted, by its transfer."""
         self.lots: dict[str, Lot] = {}
-        self.owed = Decimal(0)
+        # What each transfer owes, and what each lot paid for each transfer, negative where it got back.
+        self.debts: dict[str, Decimal] = {}
+        self.paid: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
         self.expired = Decimal(0)
         self._moves: dict[str, Move] = {}
         for move in moves:
             self._replay(move, terms)
             self._moves[move.id] = move
+
+    @property
+    def owed(self) -> Decimal:
+        return sum(self.debts.values(), Decimal(0))
 
     def due(self, now: datetime) -> Decimal:
         """What has expired by now, whether or not that is on the books."""
@@ -92,12 +103,13 @@ class Purse:
             place = len(self.lots)
             lot = Lot(move.id, terms.get(move.id, Terms()), place, move.amount, move.amount)
             self.lots[move.id] = lot
-            paid = min(self.owed, lot.rest)
-            self.owed -= paid
-            lot.rest -= paid
-            lot.used += paid
+            for debtor in list(self.debts):
+                paid = min(self.debts[debtor], lot.rest)
+                self._owe(debtor, -paid)
+                self._pay(lot, debtor, paid)
+                lot.used += paid
         elif move.target == CREDIT:
-            self._give_back(move.amount, move.recorded_at)
+            self._give_back(move)
         elif move.kind == "expiry":
             self._expire(move)
         else:
@@ -105,39 +117,51 @@ class Purse:
             if undone is not None and undone.id in self.lots:
                 lot = self.lots[undone.id]
                 lot.taken_back = min(lot.rest, amount)
-                lot.rest -= lot.taken_back
+                self._pay(lot, move.id, lot.taken_back)
                 amount -= lot.taken_back
-            self._take(amount, move.recorded_at)
+            self._take(move, amount)
 
-    def _take(self, amount: Decimal, at: datetime) -> None:
+    def _pay(self, lot: Lot, transfer_id: str, amount: Decimal) -> None:
+        lot.rest -= amount
+        self.paid[lot.id, transfer_id] += amount
+
+    def _owe(self, transfer_id: str, amount: Decimal) -> None:
+        self.debts[transfer_id] = self.debts.get(transfer_id, Decimal(0)) + amount
+        if not self.debts[transfer_id]:
+            del self.debts[transfer_id]
+
+    def _take(self, move: Move, amount: Decimal) -> None:
         for lot in sorted(self.lots.values(), key=lambda lot: lot.turn):
-            if not lot.ends_by(at):
+            if not lot.ends_by(move.recorded_at):
                 taken = min(lot.rest, amount)
-                lot.rest -= taken
+                self._pay(lot, move.id, taken)
                 lot.used += taken
                 amount -= taken
-        self.owed += amount
+        self._owe(move.id, amount)
 
-    def _give_back(self, amount: Decimal, at: datetime) -> None:
-        cancelled = min(self.owed, amount)
-        self.owed -= cancelled
-        amount -= cancelled
+    def _give_back(self, move: Move) -> None:
+        amount, at = move.amount, move.recorded_at
+        for debtor in reversed(list(self.debts)):
+            cancelled = min(self.debts[debtor], amount)
+            self._owe(debtor, -cancelled)
+            amount -= cancelled
         last_first = sorted(self.lots.values(), key=lambda lot: lot.turn, reverse=True)
         for lot in sorted(last_first, key=lambda lot: lot.ends_by(at)):
             if lot.taken_back is not None:  # what was reversed is not there to be refilled
                 continue
             given = min(lot.used, amount)
             lot.used -= given
-            lot.rest += given
+            self._pay(lot, move.id, -given)
             amount -= given
         assert amount == 0, "more was given back than had been taken"
 
     def _expire(self, move: Move) -> None:
-        """What ends is the whole rest of one lot whose time is up; of two with the same rest, either."""
+        """What ends is the whole rest of one lot whose time is up; of several alike, the first in turn."""
         ended = [
             lot for lot in self.lots.values() if lot.ends_by(move.recorded_at) and lot.rest == move.amount
         ]
         assert ended, f"no lot with a rest of {move.amount} had come to its end"
-        ended[0].rest = Decimal(0)
-        ended[0].expired += move.amount
+        lot = min(ended, key=lambda lot: lot.turn)
+        self._pay(lot, move.id, move.amount)
+        lot.expired += move.amount
         self.expired += move.amount
