@@ -11,6 +11,7 @@ from metering.api.accounts import AccountBody, account_body
 from metering.api.documentation import UsageQuery
 from metering.api.encoding import json_response
 from metering.api.errors import error_responses
+from metering.api.parameters import READS_QUERY
 from metering.api.security import needs_api_key
 from metering.api.state import services
 from metering.api.usage_bodies import AccountUsageBody
@@ -23,7 +24,7 @@ from metering.storage.api_keys import ApiKey
 Request_ = Request[None, ApiKey, Any]
 
 
-@get("/v1/account", guards=[needs_api_key], responses=error_responses(401))
+@get("/v1/account", guards=[needs_api_key], responses=error_responses(400, 401))
 async def retrieve_account(request: Request_) -> Response[AccountBody]:
     """The account of the API key, its limits and its balance."""
     view = await in_thread(get_account, services(request).database, request.auth.account_id)
@@ -35,6 +36,7 @@ async def retrieve_account(request: Request_) -> Response[AccountBody]:
     guards=[needs_api_key],
     operation_id="retrieveAccountUsage",
     operation_class=UsageQuery,
+    opt={READS_QUERY: True},
     responses=error_responses(400, 401),
 )
 async def retrieve_account_usage(request: Request_) -> Response[AccountUsageBody]:

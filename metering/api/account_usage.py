@@ -42,7 +42,7 @@ def read_given(query: Iterable[tuple[str, str]], known: tuple[str, ...]) -> dict
     given: dict[str, str] = {}
     for name, value in query:
         if name not in known:
-            raise InvalidParameter(f"unknown parameter; known are {', '.join(known)}", param=name)
+            raise InvalidParameter(f"unknown parameter; known are {', '.join(known) or 'none'}", param=name)
         if name in given:
             raise InvalidParameter("was given twice", param=name)
         given[name] = value

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
-from msgspec import Meta
+from litestar.params import FromPath, FromQuery, QueryParameter
+from msgspec import UNSET, Meta, UnsetType
 
 from metering.api.documentation import body_of
-from metering.api.encoding import AMOUNT_PATTERN, amount, json_response, moment, read_amount, read_json
+from metering.api.encoding import (
+    AMOUNT_PATTERN,
+    PRINTABLE,
+    amount,
+    json_response,
+    moment,
+    read_amount,
+    read_json,
+)
 from metering.api.errors import error_responses
+from metering.api.parameters import IdempotencyKey, read_idempotency_key
 from metering.api.security import needs_scope
 from metering.api.state import services
 from metering.api.waiting import in_thread
@@ -23,14 +32,12 @@ from metering.errors import InvalidParameter
 from metering.ledger.balance import Balance
 from metering.ledger.grants import DEFAULT_PRIORITY
 from metering.services import accounts, grants
-from metering.services.accounts import AccountView
+from metering.services.accounts import AccountChanges, AccountView
 from metering.storage.service_tokens import ServiceToken
 
-# No control characters: PostgreSQL keeps no U+0000, and a name with the others is no name.
-_PRINTABLE = r"^[^\x00-\x1f]*$"
-Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
-Note = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=_PRINTABLE)]
-Key = Annotated[str, Meta(max_length=255, pattern=_PRINTABLE)]
+Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
+Note = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=PRINTABLE)]
+Key = Annotated[str, Meta(max_length=255, pattern=PRINTABLE)]
 Whole = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Dollars = Annotated[
     msgspec.Raw,
@@ -43,6 +50,7 @@ Dollars = Annotated[
         }
     ),
 ]
+Metadata = dict[Key, Note | int | bool | None]
 Request_ = Request[None, ServiceToken, Any]
 
 
@@ -50,10 +58,20 @@ class CreateAccount(msgspec.Struct, forbid_unknown_fields=True):
     """A new account; the limits' defaults are 50 keys, 50 requests and 2,000,000 tokens a minute."""
 
     name: Name
-    metadata: dict[Key, Note | int | bool | None] | None = None
+    metadata: Metadata | None = None
     key_limit: Whole = accounts.KEY_LIMIT
     requests_per_minute: Whole = accounts.REQUESTS_PER_MINUTE
     tokens_per_minute: Whole = accounts.TOKENS_PER_MINUTE
+
+
+class ChangeAccount(msgspec.Struct, forbid_unknown_fields=True):
+    """What to change; what is left out stays. `metadata` are replaced as a whole, null takes them away."""
+
+    name: Name | UnsetType = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    key_limit: Whole | UnsetType = UNSET
+    requests_per_minute: Whole | UnsetType = UNSET
+    tokens_per_minute: Whole | UnsetType = UNSET
 
 
 class CreateGrant(msgspec.Struct, forbid_unknown_fields=True):
@@ -189,6 +207,21 @@ async def get_account(request: Request_, account_id: FromPath[UUID]) -> Response
     return json_response(account_body(view))
 
 
+@patch(
+    "/v1/accounts/{account_id:uuid}",
+    guards=[needs_scope("accounts:write")],
+    operation_class=body_of(ChangeAccount),
+    responses=error_responses(400, 401, 403, 404, 413),
+)
+async def update_account(request: Request_, account_id: FromPath[UUID]) -> Response[AccountBody]:
+    """Change an account's name, metadata or limits; limits hold from the next request on."""
+    data = await read_json(request, ChangeAccount)
+    given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
+    changes = cast("AccountChanges", given)
+    view = await in_thread(accounts.update_account, services(request).database, str(account_id), changes)
+    return json_response(account_body(view))
+
+
 @post(
     "/v1/accounts/{account_id:uuid}/grants",
     guards=[needs_scope("credits:write")],
@@ -199,12 +232,12 @@ async def get_account(request: Request_, account_id: FromPath[UUID]) -> Response
 async def create_grant(
     request: Request_,
     account_id: FromPath[UUID],
-    idempotency_header: Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=255)] = None,
+    idempotency_header: IdempotencyKey = None,
 ) -> Response[GrantBody]:
     """Give credit, once per idempotency key: 201 where it was given now, 200 where it was before."""
     data = await read_json(request, CreateGrant)
-    key = data.idempotency_key or idempotency_header
-    if not key:
+    key = read_idempotency_key(data.idempotency_key, idempotency_header)
+    if key is None:
         raise InvalidParameter("is missing: a repeated call must not grant twice", param="idempotency_key")
     if bytes(data.amount_usd) and bytes(data.amount):
         raise InvalidParameter("is the same as amount_usd: send one of them", param="amount")
@@ -233,5 +266,6 @@ routes = [
     create_account,
     list_accounts,
     get_account,
+    update_account,
     create_grant,
 ]

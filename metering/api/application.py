@@ -26,6 +26,7 @@ from metering.api import (
 )
 from metering.api.documentation import AmountSchema
 from metering.api.errors import handle
+from metering.api.parameters import refuse_unknown
 from metering.api.state import Services
 
 DOCS_PATH: Final = "/docs"
@@ -51,6 +52,7 @@ def create_application(
                     *statements.routes,
                 ],
                 security=[{"bearer": []}, {"x-api-key": []}],
+                before_request=refuse_unknown,
             ),
             *prices.routes,
             *health.routes,

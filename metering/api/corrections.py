@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from litestar import Response, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter
+from litestar.params import FromPath
 from msgspec import Meta
 
 from metering.api.accounts import Name, Note, Request_
@@ -24,6 +24,7 @@ from metering.api.encoding import (
     read_signed_amount,
 )
 from metering.api.errors import error_responses
+from metering.api.parameters import IdempotencyKey, read_idempotency_key
 from metering.api.security import needs_scope
 from metering.api.state import services
 from metering.api.waiting import in_thread
@@ -107,12 +108,12 @@ class ReversalBody(msgspec.Struct):
 async def create_adjustment(
     request: Request_,
     account_id: FromPath[UUID],
-    idempotency_header: Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=255)] = None,
+    idempotency_header: IdempotencyKey = None,
 ) -> Response[AdjustmentBody]:
     """Adjust the balance by hand, once per idempotency key: 201 where it is new, 200 where it is not."""
     data = await read_json(request, CreateAdjustment)
-    key = data.idempotency_key or idempotency_header
-    if not key:
+    key = read_idempotency_key(data.idempotency_key, idempotency_header)
+    if key is None:
         raise InvalidParameter("is missing: a repeated call must not adjust twice", param="idempotency_key")
     pico = read_signed_amount(data.amount_usd, "amount_usd")
     wanted = WantedAdjustment(data.kind, pico, data.reason, request.auth.name)

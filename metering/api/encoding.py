@@ -24,6 +24,9 @@ _QUOTED: Final = re.compile(r"field `([^`]+)`")
 # A JSON number, or one in quotes, which is how clients without decimals keep an amount exact.
 AMOUNT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?$"
 SIGNED_AMOUNT_PATTERN: Final = r"^-?[0-9]+(\.[0-9]+)?$"
+# No control characters: PostgreSQL keeps no U+0000, and a name with the others is no name.
+PRINTABLE: Final = r"^[^\x00-\x1f]*$"
+_UNPRINTABLE: Final = f"Expected `str` matching regex {PRINTABLE!r}"
 _AMOUNT: Final = re.compile(rb'-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,4})?|"-?[0-9]+(?:\.[0-9]+)?"')
 _MAX_AMOUNT_TEXT: Final = 64
 
@@ -110,4 +113,5 @@ def invalid_field(error: Exception) -> InvalidParameter:
     at = _AT.search(message)
     quoted = _QUOTED.search(message)
     path = ".".join(filter(None, [at[1] if at else "", quoted[1] if quoted else ""]))
-    return InvalidParameter(_AT.sub("", message), param=path.replace("[...]", "") or "body")
+    told = _AT.sub("", message).replace(_UNPRINTABLE, "must not contain control characters")
+    return InvalidParameter(told, param=path.replace("[...]", "") or "body")

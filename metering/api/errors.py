@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 
 from metering import errors, telemetry
 from metering.api.encoding import amount
+from metering.api.parameters import sent_names
 from metering.errors import MeteringError
 
 _RETRY_SECONDS: Final = "2"
@@ -73,7 +75,7 @@ def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """An exception as an answer; only our own messages are shown, all others are logged instead."""
-    known = error if isinstance(error, MeteringError) else _translate(error)
+    known = error if isinstance(error, MeteringError) else _translate(request, error)
     if _is_gone(error):
         _LOG.info("the client went away", path=request.url.path, method=request.method)
     elif known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
@@ -120,14 +122,14 @@ def _with_amounts(error: MeteringError, told: ErrorDetail) -> object:
     return {**msgspec.structs.asdict(told), **amounts}
 
 
-def _translate(error: Exception) -> MeteringError:
+def _translate(request: Request[Any, Any, Any], error: Exception) -> MeteringError:
     """The framework's own exceptions in our words."""
     if isinstance(error, NotFoundException):
         return errors.NotFound("There is nothing at this address.")
     if isinstance(error, MethodNotAllowedException):
         return errors.MethodNotAllowed("This address does not know that method.")
     if isinstance(error, ValidationException):
-        return _invalid(error)
+        return _invalid(error, sent_names(request.route_handler))
     if isinstance(error, HTTPException) and error.status_code == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
         return errors.PayloadTooLarge("A call takes up to 16 MiB.")
     if isinstance(error, HTTPException) and error.status_code < HTTP_500_INTERNAL_SERVER_ERROR:
@@ -135,11 +137,11 @@ def _translate(error: Exception) -> MeteringError:
     return MeteringError("internal error")
 
 
-def _invalid(error: ValidationException) -> errors.InvalidParameter:
-    """The field that a framework's validation complains of."""
+def _invalid(error: ValidationException, sent: Mapping[str, str]) -> errors.InvalidParameter:
+    """The field that a framework's validation complains of, by the name under which it was sent."""
     extra: list[Any] = error.extra if isinstance(error.extra, list) else []
     first = extra[0] if extra and isinstance(extra[0], dict) else {}
     message = str(first.get("message") or error.detail)
     match = _KEY.search(message)
-    named = match[1] or match[2] if match else None
-    return errors.InvalidParameter(message, param=named or first.get("key") or "body")
+    named = (match[1] or match[2] if match else None) or first.get("key") or "body"
+    return errors.InvalidParameter(message, param=sent.get(named, named))

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Meta
 
 from metering import clock, ids
@@ -19,6 +19,7 @@ from metering.api.accounts import BalanceBody, Dollars, Name, Request_, balance_
 from metering.api.documentation import body_of
 from metering.api.encoding import amount, json_response, moment, read_amount, read_json
 from metering.api.errors import error_responses
+from metering.api.parameters import IdempotencyKey, read_idempotency_key
 from metering.api.security import needs_scope
 from metering.api.state import Services, services
 from metering.api.waiting import committed, in_thread
@@ -26,7 +27,6 @@ from metering.errors import InvalidParameter, MeteringError
 from metering.ledger.holds import MAX_HOLD_PICO, Hold, HoldState
 from metering.money import to_number
 from metering.services.authorizing import Authorize, Command, Extend, Held, Void
-from metering.services.texts import checked
 from metering.usage.normalize import LIMIT
 
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
@@ -36,7 +36,6 @@ _LASTS_SECONDS: Final = 600
 
 Secret = Annotated[str, Meta(min_length=1, max_length=512)]
 Lasts = Annotated[int, Meta(ge=1, le=86_400)]
-IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", max_length=255)]
 
 
 class _Priced(msgspec.Struct, forbid_unknown_fields=True):
@@ -138,7 +137,7 @@ async def create_hold(request: Request_, idempotency_header: IdempotencyKey = No
     if data.api_key is not None and data.api_key_id is not None:
         raise InvalidParameter("goes with account_id: api_key names the key itself", param="api_key_id")
     ours = services(request)
-    key = _idempotency_key(data, idempotency_header)
+    key = read_idempotency_key(data.idempotency_key, idempotency_header)
     wanted = _priced(data, ours, may_repeat=key is not None)
     account_id = None if data.account_id is None else str(data.account_id)
     key_hash = None if data.api_key is None else ids.hash_secret(data.api_key)
@@ -180,7 +179,7 @@ async def extend_hold(
     """
     data = await read_json(request, ExtendHold)
     ours = services(request)
-    key = _idempotency_key(data, idempotency_header)
+    key = read_idempotency_key(data.idempotency_key, idempotency_header)
     wanted = _priced(data, ours, may_repeat=key is not None)
     seconds = data.expires_in_seconds
     command = Extend(
@@ -287,11 +286,6 @@ def _priced(data: _Priced, ours: Services, *, may_repeat: bool) -> _Wanted:
 def _require_possible(pico: int, param: str) -> None:
     if pico > MAX_HOLD_PICO:
         raise InvalidParameter(f"must be at most {to_number(MAX_HOLD_PICO)} dollars", param=param)
-
-
-def _idempotency_key(data: _Priced, header: str | None) -> str | None:
-    key = data.idempotency_key or header
-    return None if key is None else checked(key, "idempotency_key")
 
 
 def _digest(*parts: object) -> bytes:

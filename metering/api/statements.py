@@ -28,6 +28,7 @@ from metering.api.account_usage import (
 from metering.api.accounts import BalanceBody
 from metering.api.encoding import json_response
 from metering.api.errors import error_responses
+from metering.api.parameters import READS_QUERY
 from metering.api.security import needs_api_key, needs_scope
 from metering.api.state import services
 from metering.api.statement_rendering import csv_header, csv_lines, render
@@ -105,6 +106,7 @@ class StatementQuery(Operation):
     "/v1/account/transactions",
     guards=[needs_api_key],
     operation_class=StatementQuery,
+    opt={READS_QUERY: True},
     responses=error_responses(400, 401),
 )
 async def list_own_transactions(request: Request[None, ApiKey, Any]) -> Response[TransactionsBody]:
@@ -116,6 +118,7 @@ async def list_own_transactions(request: Request[None, ApiKey, Any]) -> Response
     "/v1/accounts/{account_id:uuid}/transactions",
     guards=[needs_scope("accounts:read")],
     operation_class=StatementQuery,
+    opt={READS_QUERY: True},
     responses=error_responses(400, 401, 403, 404),
 )
 async def list_transactions(

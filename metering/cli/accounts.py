@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from metering import ids
 from metering.cli import keys
 from metering.cli.opening import opened_database
-from metering.errors import InvalidParameter
-from metering.ledger.grants import GRANT_KINDS, GrantKind
-from metering.money import AmountError, to_number, to_pico
+from metering.cli.options import CUSTOMER_REASON, EXPIRES_AT, IDEMPOTENCY_KEY, WITH_AMOUNT, read_dollars
+from metering.cli.tables import show_table
+from metering.ledger.grants import DEFAULT_PRIORITY, GRANT_KINDS, GrantKind
+from metering.money import to_number
 from metering.services import accounts as use_cases
-from metering.services.accounts import AccountView
+from metering.services.accounts import (
+    KEY_LIMIT,
+    REQUESTS_PER_MINUTE,
+    TOKENS_PER_MINUTE,
+    AccountChanges,
+    AccountView,
+)
 from metering.services.grants import Wanted, grant_credit
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 _ACCOUNT = click.argument("account_id", type=click.UUID)
+_WHOLE = click.IntRange(0, 2**31 - 1)
+_LIMITS: Final = {
+    "--key-limit": (KEY_LIMIT, "How many API keys it may have."),
+    "--requests-per-minute": (REQUESTS_PER_MINUTE, "How many requests it may make a minute, with all keys."),
+    "--tokens-per-minute": (TOKENS_PER_MINUTE, "How many tokens it may use a minute, with all keys."),
+}
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def _limits(*, with_defaults: bool) -> Callable[[_Command], _Command]:
+    """The options of an account's limits."""
+
+    def add(command: _Command) -> _Command:
+        for name, (default, means) in reversed(_LIMITS.items()):
+            shown: dict[str, Any] = {"default": default, "show_default": True} if with_defaults else {}
+            command = click.option(name, type=_WHOLE, help=means, **shown)(command)
+        return command
+
+    return add
 
 
 @click.group()
@@ -31,11 +57,35 @@ def accounts() -> None:
 
 @accounts.command()
 @click.argument("name")
+@_limits(with_defaults=True)
 @_AS_JSON
-def create(name: str, *, as_json: bool) -> None:
+def create(
+    name: str, key_limit: int, requests_per_minute: int, tokens_per_minute: int, *, as_json: bool
+) -> None:
     """Open an account called NAME."""
     with opened_database() as database:
-        _show(use_cases.create_account(database, name), as_json=as_json)
+        view = use_cases.create_account(
+            database,
+            name,
+            key_limit=key_limit,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        )
+    _show(view, as_json=as_json)
+
+
+@accounts.command("set")
+@_ACCOUNT
+@click.option("--name", help="What it is called.")
+@_limits(with_defaults=False)
+@_AS_JSON
+def change(account_id: UUID, *, as_json: bool, **wanted: str | int | None) -> None:
+    """Change the name or the limits of the account ACCOUNT_ID; what is not given stays."""
+    changes = cast("AccountChanges", {name: value for name, value in wanted.items() if value is not None})
+    if not changes:
+        raise click.UsageError(f"nothing to change: give --name, {', '.join(_LIMITS)}")
+    with opened_database() as database:
+        _show(use_cases.update_account(database, str(account_id), changes), as_json=as_json)
 
 
 @accounts.command()
@@ -58,32 +108,43 @@ def list_accounts(limit: int, after: UUID | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_body(view) for view in found], ensure_ascii=False))
         return
-    table = Table("id", "name", "opened", "balance", box=None, header_style="bold")
-    for account, balance in found:
-        opened = f"{account.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(account.account_id, account.name, opened, to_number(balance.posted_pico))
-    Console(soft_wrap=True).print(table)
+    rows = [
+        (one.account_id, one.name, f"{one.created_at:%Y-%m-%d %H:%M}", to_number(balance.posted_pico))
+        for one, balance in found
+    ]
+    show_table(("id", "name", "opened", "balance"), rows, texts={"name"})
     if len(found) == limit:
         click.echo(f"there may be more: --after {found[-1].account.account_id}")
 
 
-@accounts.command()
+@accounts.command(context_settings=WITH_AMOUNT)
 @_ACCOUNT
 @click.argument("amount")
 @click.option("--kind", type=click.Choice(GRANT_KINDS), required=True, help="Was it paid for, or given away?")
-@click.option("--reason", required=True, help="Why; it stays in the books.")
+@CUSTOMER_REASON
 @click.option(
-    "--idempotency-key", help="Repeat a call safely by giving its key again; a new one unless given."
+    "--priority",
+    type=_WHOLE,
+    default=DEFAULT_PRIORITY,
+    show_default=True,
+    help="The lower, the sooner spent.",
 )
+@EXPIRES_AT
+@IDEMPOTENCY_KEY
 @_AS_JSON
 def grant(
-    account_id: UUID, amount: str, kind: GrantKind, reason: str, idempotency_key: str | None, *, as_json: bool
+    account_id: UUID,
+    amount: str,
+    kind: GrantKind,
+    reason: str,
+    priority: int,
+    expires_at: datetime | None,
+    idempotency_key: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Give the account ACCOUNT_ID credit of AMOUNT dollars."""
-    try:
-        wanted = Wanted(kind, to_pico(amount), reason, actor="command line")
-    except AmountError as error:
-        raise InvalidParameter(str(error), param="AMOUNT") from error
+    wanted = Wanted(kind, read_dollars(amount, "AMOUNT"), reason, "command line", priority, expires_at)
     key = idempotency_key or ids.new_id()
     with opened_database() as database:
         granted, is_new = grant_credit(database, str(account_id), wanted, key)
@@ -93,6 +154,7 @@ def grant(
         click.echo(json.dumps({**shown, "balance": balance, "is_new": is_new}))
     else:
         click.echo(f"{'granted' if is_new else 'granted before'}; the balance after it: {balance}")
+        click.echo(f"transfer {granted.transfer_id}, idempotency key {key}")
 
 
 for command in keys.commands:

@@ -14,14 +14,14 @@ from uuid import UUID
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from metering import ids
 from metering.cli.opening import opened_database
+from metering.cli.options import CUSTOMER_REASON, IDEMPOTENCY_KEY, WITH_AMOUNT, read_dollars
+from metering.cli.tables import show_table
 from metering.config import Settings
-from metering.errors import InvalidParameter
 from metering.ledger.adjustments import ADJUSTMENT_KINDS, AdjustmentKind
-from metering.money import AmountError, to_number, to_pico
+from metering.money import to_number
 from metering.pricing import schema
 from metering.pricing.loader import load
 from metering.rating.engine import Rater
@@ -33,7 +33,6 @@ from metering.services.rerating import Change, Told, Window
 ACTOR: Final = "command line"
 _AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 _ACCOUNT: Final = click.argument("account_id", type=click.UUID)
-_REASON: Final = click.option("--reason", required=True, help="Why; it stays in the books.")
 
 
 def _moment(_context: click.Context, _option: click.Parameter, value: str) -> datetime:
@@ -43,8 +42,7 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str) -> da
     return moment.astimezone(UTC)
 
 
-# An amount may be negative, which would look like an option.
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(context_settings=WITH_AMOUNT)
 @_ACCOUNT
 @click.argument("amount")
 @click.option(
@@ -54,10 +52,8 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str) -> da
     show_default=True,
     help="Goodwill only gives.",
 )
-@_REASON
-@click.option(
-    "--idempotency-key", help="Repeat a call safely by giving its key again; a new one unless given."
-)
+@CUSTOMER_REASON
+@IDEMPOTENCY_KEY
 @_AS_JSON
 def adjust(
     account_id: UUID,
@@ -69,10 +65,7 @@ def adjust(
     as_json: bool,
 ) -> None:
     """Give the account ACCOUNT_ID AMOUNT dollars of credit by hand, or take them where AMOUNT is negative."""
-    try:
-        wanted = WantedAdjustment(kind, to_pico(amount), reason, ACTOR)
-    except AmountError as error:
-        raise InvalidParameter(str(error), param="AMOUNT") from error
+    wanted = WantedAdjustment(kind, read_dollars(amount, "AMOUNT"), reason, ACTOR)
     key = idempotency_key or ids.new_id()
     with opened_database() as database:
         adjusted, is_new = corrections.adjust_credit(database, str(account_id), wanted, key)
@@ -82,13 +75,14 @@ def adjust(
         click.echo(json.dumps({**shown, "balance": balance, "is_new": is_new}))
     else:
         click.echo(f"{'adjusted' if is_new else 'adjusted before'}; the balance after it: {balance}")
+        click.echo(f"transfer {adjusted.transfer_id}, idempotency key {key}")
 
 
 @click.command()
 @_ACCOUNT
 @click.option("--transfer", "transfer_id", type=click.UUID, help="The transfer to mirror.")
 @click.option("--event", "event_id", help="The event that is to cost nothing.")
-@_REASON
+@CUSTOMER_REASON
 @_AS_JSON
 def reverse(
     account_id: UUID, transfer_id: UUID | None, event_id: str | None, reason: str, *, as_json: bool
@@ -176,12 +170,14 @@ def rerate(  # noqa: PLR0913  (its options)
     """
     if post and not reason:
         raise click.UsageError("--post needs a --reason")
+    if since >= until:
+        raise click.UsageError("--from must be before --to")
     rater = Rater(load(book))
     window = Window(since, until, None if account_id is None else str(account_id), models)
     with opened_database() as database:
         with _progress("rating") as told:
             changes = rerating.preview_rerating(database, rater, window, told=told)
-        if not (post and as_json):
+        if not (post and (as_json or yes)):
             _show(changes, as_json=as_json, is_posted=False)
         if not post:
             return
@@ -201,12 +197,12 @@ def _show(changes: Sequence[Change], *, as_json: bool, is_posted: bool) -> None:
         click.echo(json.dumps({"posted": is_posted, "changes": [_body(change) for change in changes]}))
         return
     columns = ("account", "model", "events", "changed", "no price", "before", "after", "difference")
-    table = Table(*columns, box=None, header_style="bold")
+    rows = []
     for change in changes:
         counts = f"{change.events:,}", f"{change.changed:,}", f"{change.unpriced:,}"
         costs = change.before_pico, change.after_pico, change.difference_pico
-        table.add_row(change.account_id, change.model, *counts, *map(to_number, costs))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        rows.append((change.account_id, change.model, *counts, *map(to_number, costs)))
+    show_table(columns, rows, texts={"model"})
     difference = to_number(sum(change.difference_pico for change in changes))
     changed = sum(change.changed for change in changes)
     said = "posted" if is_posted else "to be posted"

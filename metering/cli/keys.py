@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from metering import clock
 from metering.cli.opening import opened_database
+from metering.cli.options import EXPIRES_AT, read_dollars
+from metering.cli.tables import show_table
 from metering.config import Settings
-from metering.errors import InvalidParameter
 from metering.ledger.budgets import BudgetPeriod, BudgetTerms
-from metering.money import AmountError, to_number, to_pico
+from metering.money import to_number
 from metering.services import api_keys
-from metering.services.api_keys import MAX_OVERLAP, KeyView
+from metering.services.api_keys import MAX_OVERLAP, KeyChanges, KeyView
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 _ACCOUNT = click.argument("account_id", type=click.UUID)
 _KEY = click.argument("key_id", type=click.UUID)
 _OVERLAP = click.IntRange(0, int(MAX_OVERLAP.total_seconds()))
 _PERIODS = [period.value for period in BudgetPeriod]
-_TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d")
+_BUDGET = click.option("--budget", help="Dollars that it may spend in each --budget-period.")
 
 
 @click.command("create-key")
 @_ACCOUNT
 @click.option("--name", help="What the key is for.")
-@click.option("--expires-at", type=click.DateTime(_TIMES), help="When it ends, in UTC; never unless given.")
-@click.option("--budget", help="Dollars that it may spend in each --budget-period.")
+@EXPIRES_AT
+@_BUDGET
 @click.option("--budget-period", type=click.Choice(_PERIODS), default="month", show_default=True)
 @_AS_JSON
 def create_key(
@@ -46,15 +45,11 @@ def create_key(
     as_json: bool,
 ) -> None:
     """Make an API key for the account ACCOUNT_ID and show it, once."""
-    ends = None if expires_at is None else expires_at.replace(tzinfo=UTC)
-    try:
-        terms = None if budget is None else BudgetTerms(to_pico(budget), BudgetPeriod(budget_period))
-    except AmountError as error:
-        raise InvalidParameter(str(error), param="--budget") from error
+    terms = None if budget is None else _terms(budget, budget_period)
     prefix = Settings.from_environment().api_key_prefix
     with opened_database() as database:
         key, secret = api_keys.create_api_key(
-            database, str(account_id), prefix=prefix, name=name, expires_at=ends, budget=terms
+            database, str(account_id), prefix=prefix, name=name, expires_at=expires_at, budget=terms
         )
     _show_once(key.id, key.account_id, secret, as_json=as_json)
 
@@ -69,16 +64,52 @@ def list_keys(account_id: UUID, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_body(view) for view in found], ensure_ascii=False))
         return
-    now = clock.now()
-    table = Table(box=None, header_style="bold")
-    table.add_column("id", no_wrap=True)
-    for column in ("key", "name", "state", "last used", "budget"):
-        table.add_column(column)
-    for view in found:
-        key = view.key
-        shown = f"{key.prefix}…{key.last_four}"
-        table.add_row(key.id, shown, key.name or "", _state(view, now), _day(key.last_used_at), _budget(view))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    _show(found)
+
+
+@click.command("set-key")
+@_ACCOUNT
+@_KEY
+@click.option("--name", help="What the key is for.")
+@EXPIRES_AT
+@click.option("--no-end", is_flag=True, help="Let it never end.")
+@_BUDGET
+@click.option("--budget-period", type=click.Choice(_PERIODS), help="Goes with --budget.")
+@click.option("--no-budget", is_flag=True, help="Let it spend what the account has.")
+@_AS_JSON
+def set_key(  # noqa: PLR0913  (its options)
+    account_id: UUID,
+    key_id: UUID,
+    name: str | None,
+    expires_at: datetime | None,
+    budget: str | None,
+    budget_period: str | None,
+    *,
+    no_end: bool,
+    no_budget: bool,
+    as_json: bool,
+) -> None:
+    """Change the name, the end or the budget of KEY_ID of the account ACCOUNT_ID; what is not given stays."""
+    # A new amount of a daily budget is not meant for a month: it is to be said.
+    if (budget is None) != (budget_period is None):
+        raise click.UsageError("--budget and --budget-period go together")
+    if (no_end and expires_at) or (no_budget and budget):
+        raise click.UsageError("give a new value, or take the old one away")
+    changes: KeyChanges = {}
+    if name is not None:
+        changes["name"] = name
+    if no_end or expires_at is not None:
+        changes["expires_at"] = expires_at
+    if no_budget or budget is not None:
+        changes["budget"] = None if budget is None else _terms(budget, budget_period or "")
+    if not changes:
+        raise click.UsageError("nothing to change: give a name, an end or a budget")
+    with opened_database() as database:
+        view = api_keys.update_api_key(database, str(account_id), str(key_id), changes)
+    if as_json:
+        click.echo(json.dumps(_body(view), ensure_ascii=False))
+    else:
+        _show([view])
 
 
 @click.command("rotate-key")
@@ -111,6 +142,19 @@ def revoke_key(account_id: UUID, key_id: UUID) -> None:
     with opened_database() as database:
         api_keys.revoke_api_key(database, str(account_id), str(key_id))
     click.echo("revoked")
+
+
+def _terms(budget: str, period: str) -> BudgetTerms:
+    return BudgetTerms(read_dollars(budget, "--budget"), BudgetPeriod(period))
+
+
+def _show(views: Sequence[KeyView]) -> None:
+    now = clock.now()
+    rows = []
+    for view in views:
+        key, shown = view.key, f"{view.key.prefix}…{view.key.last_four}"
+        rows.append((key.id, shown, key.name or "", _state(view, now), _day(key.last_used_at), _budget(view)))
+    show_table(("id", "key", "name", "state", "last used", "budget"), rows, texts={"name"})
 
 
 def _show_once(key_id: str, account_id: str, secret: str, *, as_json: bool) -> None:
@@ -157,4 +201,4 @@ def _body(view: KeyView) -> dict[str, Any]:
     return shown
 
 
-commands = [create_key, list_keys, rotate_key, revoke_key]
+commands = [create_key, list_keys, set_key, rotate_key, revoke_key]

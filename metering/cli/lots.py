@@ -7,16 +7,15 @@ from typing import Any, Final
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from metering.cli.opening import opened_database
+from metering.cli.tables import show_table
 from metering.money import to_number
 from metering.services.traces import Trace, trace_transfer
 from metering.storage.lot_history import KeptLot, Moved
 
 _MAX_EVENTS: Final = 20
-_IDS: Final = frozenset({"lot", "transfer"})
+_TEXTS: Final = frozenset({"event", "model", "reason"})
 
 
 @click.command()
@@ -59,13 +58,9 @@ def _list(values: dict[str, Any]) -> None:
 def _table(title: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = Table(box=None, header_style="bold")
-    for name in rows[0]:
-        table.add_column(name, overflow="fold", no_wrap=name in _IDS)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    shown = [["" if value is None else str(value) for value in row.values()] for row in rows]
     click.echo(f"\n{title}")
-    Console(soft_wrap=True).print(table)
+    show_table(tuple(rows[0]), shown, texts=_TEXTS)
 
 
 def _settled(moved: Moved, found: Trace) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from typing import IO, Any, Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from metering import clock
 from metering.cli.errors import explained
+from metering.cli.tables import show_table
 from metering.config import Settings
 from metering.errors import InvalidUsage
 from metering.money import to_pico, to_text
@@ -85,13 +84,14 @@ def list_models(context: click.Context, *, as_json: bool) -> None:
         entries = [listing.public_entry(model, model.card_at(now)) for model in book.models.values()]
         click.echo(json.dumps(entries, ensure_ascii=False, indent=2))
         return
-    table = Table("model", "provider", "charge", "spec", "rate", "list rate", box=None, header_style="bold")
+    rows = []
     for model in book.models.values():
         name, provider = model.id, model.provider
         for row in model.card_at(now).rows:
-            table.add_row(name, provider, row.charge, row.spec, row.rate, row.list_rate or "")
+            rows.append((name, provider, row.charge, row.spec, row.rate, row.list_rate or ""))
             name = provider = ""
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    columns = ("model", "provider", "charge", "spec", "rate", "list rate")
+    show_table(columns, rows, texts={"provider", "charge", "spec"})
 
 
 @prices.command()
@@ -112,10 +112,8 @@ def show(context: click.Context, model: str, *, as_json: bool) -> None:
         click.echo(json.dumps(entry, ensure_ascii=False, indent=2))
         return
     click.echo(f"{known.id}: {known.name} by {known.provider} ({known.file})")
-    table = Table("charge", "spec", "rate", "list rate", box=None, header_style="bold")
-    for row in known.card_at(clock.now()).rows:
-        table.add_row(row.charge, row.spec, row.rate, row.list_rate or "")
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    rows = [(row.charge, row.spec, row.rate, row.list_rate or "") for row in known.card_at(clock.now()).rows]
+    show_table(("charge", "spec", "rate", "list rate"), rows, texts={"charge", "spec"})
 
 
 @prices.command("schema")
@@ -227,25 +225,23 @@ def _explain(story: EventStory) -> None:
         click.echo(f"unpriced: {event.unpriced['reason']}")
         return
     columns = ("charge", "tier", "meter", "quantity", "rate", "per", "amount")
-    table = Table(*columns, box=None, header_style="bold")
+    rows = []
     for item in event.line_items or []:
-        texts = [item["charge"], item["label"] or "", item["meter"], f"{item['quantity']:,}"]
-        table.add_row(*texts, f"${item['rate']}", item["per"] or "", f"${to_text(to_pico(item['amount']))}")
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+        texts = item["charge"], item["label"] or "", item["meter"], f"{item['quantity']:,}"
+        rows.append((*texts, f"${item['rate']}", item["per"] or "", f"${to_text(to_pico(item['amount']))}"))
+    show_table(columns, rows, texts={"charge", "tier", "meter", "per"})
     click.echo(f"cost ${to_text(event.cost_pico or 0)}")
     if event.supersedes is not None:
         click.echo(f"supersedes {event.supersedes}")
     if event.superseded_by is not None:
         click.echo(f"superseded by {event.superseded_by}")
     if story.corrections:
-        table = Table(
-            "corrected", "as", "difference", "cost since", "by", "because", box=None, header_style="bold"
-        )
+        shown = []
         for one in story.corrections:
             figures = f"${to_text(one.delta_pico)}", f"${to_text(one.cost_pico)}"
-            table.add_row(f"{one.recorded_at:%Y-%m-%d %H:%M:%S}", one.kind, *figures, one.actor, one.reason)
-        console.print(table)
+            shown.append((f"{one.recorded_at:%Y-%m-%d %H:%M:%S}", one.kind, *figures, one.actor, one.reason))
+        names = ("corrected", "as", "difference", "cost since", "by", "because")
+        show_table(names, shown, texts={"by", "because"})
 
 
 @prices.command()
@@ -261,7 +257,8 @@ def unpriced(*, as_json: bool) -> None:
         names = ("model", "reason", "events", "first_created_at", "last_created_at")
         click.echo(_ENCODER.encode([dict(zip(names, row, strict=True)) for row in found]))
         return
-    table = Table("model", "reason", "events", "first", "last", box=None, header_style="bold")
-    for model, reason, events, first, last in found:
-        table.add_row(model, reason, f"{events:,}", f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}")
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    rows = [
+        (model, reason, f"{events:,}", f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}")
+        for model, reason, events, first, last in found
+    ]
+    show_table(("model", "reason", "events", "first", "last"), rows, texts={"model", "reason"})

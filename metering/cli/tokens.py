@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from metering.cli.opening import opened_database
+from metering.cli.tables import show_table
 from metering.services import service_tokens
 from metering.services.service_tokens import Scope
 
@@ -61,11 +60,11 @@ def list_tokens(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table("id", "name", "scopes", "state", box=None, header_style="bold")
+    shown = []
     for token in found:
         state = "open" if token.revoked_at is None else f"revoked {token.revoked_at:%Y-%m-%d %H:%M}"
-        table.add_row(token.id, token.name, " ".join(sorted(token.scopes)), state)
-    Console(soft_wrap=True).print(table)
+        shown.append((token.id, token.name, " ".join(sorted(token.scopes)), state))
+    show_table(("id", "name", "scopes", "state"), shown, texts={"name", "scopes"})
 
 
 @tokens.command()

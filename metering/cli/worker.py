@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import click
 from prometheus_client import start_http_server
 
 from metering.app import Storage
 from metering.cli.serve import configure
 from metering.config import Settings
+from metering.errors import ConfigurationError
 from metering.jobs.worker import run_worker
 
 
@@ -25,10 +28,21 @@ def worker(check_minutes: int, metrics_port: int | None) -> None:
     settings = Settings.from_environment()
     configure(settings)
     if metrics_port is not None:
-        start_http_server(metrics_port, "127.0.0.1")
+        _serve_metrics(metrics_port)
     database = Storage.open(settings).database
     try:
         database.require_head()
         run_worker(database, settings.price_book, check_minutes=check_minutes)
     finally:
         database.close()
+
+
+def _serve_metrics(port: int) -> None:
+    try:
+        start_http_server(port, "127.0.0.1")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} is in use: stop what uses it, or give another --metrics-port"
+        else:
+            reason = f"can't serve metrics on port {port}: {error.strerror}; give another --metrics-port"
+        raise ConfigurationError(reason) from error

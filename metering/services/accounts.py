@@ -1,10 +1,10 @@
-"""Accounts: open, read and list them."""
+"""Accounts: open, read, change and list them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 
 from metering import clock, ids
 from metering.ledger.balance import Balance
@@ -25,6 +25,16 @@ class AccountView(NamedTuple):
 
     account: Account
     balance: Balance
+
+
+class AccountChanges(TypedDict, total=False):
+    """What to change of an account; metadata that are None are taken away."""
+
+    name: str
+    metadata: Mapping[str, Any] | None
+    key_limit: int
+    requests_per_minute: int
+    tokens_per_minute: int
 
 
 def create_account(
@@ -60,6 +70,19 @@ def get_account(database: Database, account_id: str) -> AccountView:
         return view
     settle_expiry(database, account_id)
     return _get_account(database, account_id, clock.now())
+
+
+def update_account(database: Database, account_id: str, changes: AccountChanges) -> AccountView:
+    """The account as changed, and its balance; raises `AccountNotFound` and `InvalidParameter`.
+
+    Limits hold from the next request on: keys beyond a lower `key_limit` go on working.
+    """
+    if "name" in changes:
+        changes = {**changes, "name": checked(changes["name"], "name")}
+    if changes:
+        with database.transaction() as connection:
+            accounts.update_account(connection, account_id, **changes)
+    return get_account(database, account_id)
 
 
 def list_accounts(database: Database, *, after: str | None = None, limit: int) -> list[AccountView]:

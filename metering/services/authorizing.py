@@ -179,7 +179,7 @@ class Authorizing:
             raise wanted.refusal
         wait_seconds = account.rate.wait_seconds(account.limits, wanted.tokens, self._now)
         if wait_seconds:
-            raise _too_many(account.limits, wait_seconds)
+            raise _too_many(account.limits, wanted.tokens, wait_seconds)
         if key is not None and key.budget is not None:
             left_pico = key.budget.left_pico
             if not may_hold(wanted.amount_pico, left_pico):
@@ -198,7 +198,7 @@ class Authorizing:
         else:
             key = self._keys.get((wanted.account_id or "", wanted.api_key_id or ""))
         if key is None or not key.is_good(self._now):
-            raise InvalidApiKey(NO_SUCH_KEY, param="api_key")
+            raise InvalidApiKey(NO_SUCH_KEY, param="api_key_id" if wanted.key_hash is None else "api_key")
         if key.last_used_at is None or key.last_used_at <= self._now - NOTED_EVERY:
             self.used[key.account_id, key.id] = None
         return self._keys[key.account_id, key.id]
@@ -312,17 +312,22 @@ def _require_open(hold: Hold, now: datetime) -> None:
         raise HoldClosed(f"The hold is {state}: ask for a new one.", param="hold_id")
 
 
-def _too_many(limits: Limits, wait_seconds: int) -> RateLimitExceeded:
-    return RateLimitExceeded(
-        f"The account has {limits.requests:,} requests and {limits.tokens:,} tokens a minute. "
-        f"Try again in {wait_seconds} seconds.",
-        retry_after_seconds=wait_seconds,
-    )
+def _too_many(limits: Limits, tokens: int, wait_seconds: int) -> RateLimitExceeded:
+    """Where waiting would not help, the message does not advise it."""
+    if 0 in limits:
+        of = "tokens" if limits.requests else "requests"
+        told = f"The account may make no requests: its limit is 0 {of} a minute."
+    elif tokens > limits.tokens:
+        told = f"The request's {tokens:,} tokens alone are beyond the limit of {limits.tokens:,} a minute."
+    else:
+        told = f"The account has {limits.requests:,} requests and {limits.tokens:,} tokens a minute. "
+        told += f"Try again in {wait_seconds} seconds."
+    return RateLimitExceeded(told, retry_after_seconds=wait_seconds)
 
 
 def _over_budget(left_pico: int, wanted_pico: int) -> BudgetExceeded:
     return BudgetExceeded(
-        f"The API key's budget has {to_number(left_pico)} left of the {to_number(wanted_pico)} wanted.",
+        f"{to_number(wanted_pico)} is wanted, {to_number(left_pico)} is left of the API key's budget.",
         available_pico=left_pico,
         wanted_pico=wanted_pico,
     )
@@ -330,7 +335,7 @@ def _over_budget(left_pico: int, wanted_pico: int) -> BudgetExceeded:
 
 def _no_credit(available_pico: int, wanted_pico: int) -> InsufficientCredits:
     return InsufficientCredits(
-        f"Of the {to_number(wanted_pico)} wanted, {to_number(available_pico)} is available: top up first.",
+        f"{to_number(wanted_pico)} is wanted, {to_number(available_pico)} is available: top up first.",
         available_pico=available_pico,
         wanted_pico=wanted_pico,
     )

@@ -33,8 +33,11 @@ _MIRRORED: Final = NEW_CREDIT
 _INSTEAD: Final[dict[TransferKind, str]] = {
     TransferKind.EXPIRY: "an expiry can't be reversed: grant the credit again",
     TransferKind.REVERSAL: "a reversal can't be reversed: grant, adjust or record again what it took back",
+    TransferKind.EVENT_REVERSAL: "an event's reversal can't be reversed: send its usage as a new event",
+    TransferKind.RERATING: "it applied another price book: rate the period again by the former one",
+    TransferKind.RATING: "it charged events that had no price when they came: reverse those events instead",
+    TransferKind.AMENDMENT: "it put an event in the place of another: send one more that supersedes it",
 }
-_OF_EVENT: Final = "it changed what an event cost: reverse the event instead"
 
 
 class WantedAdjustment(NamedTuple):
@@ -218,7 +221,7 @@ def _of_transfer(found: RecordedTransfer) -> Reversal:
 def _require_reversible(found: RecordedTransfer) -> None:
     kind = found.transfer.kind
     if kind is not TransferKind.USAGE and kind not in _MIRRORED:
-        raise InvalidParameter(_INSTEAD.get(kind, _OF_EVENT), param="transfer_id")
+        raise InvalidParameter(_INSTEAD[kind], param="transfer_id")
 
 
 def _require_unexpired(raw: Any, books: Books, found: RecordedTransfer, now: datetime) -> None:  # noqa: ANN401  (the driver's)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from metering.errors import AccountNotFound
 from metering.storage.tables import accounts
@@ -43,6 +44,12 @@ def lock_account(connection: Connection, account_id: str) -> Account:
     return _get(connection, _ALL.where(accounts.c.account_id == account_id).with_for_update(key_share=True))
 
 
+def update_account(connection: Connection, account_id: str, **values: Any) -> Account:  # noqa: ANN401  (columns)
+    """The account with these columns changed; raises `AccountNotFound`."""
+    query = update(accounts).where(accounts.c.account_id == account_id).values(**values)
+    return _get(connection, query.returning(*_ALL.selected_columns))
+
+
 def list_accounts(connection: Connection, *, after: str | None, limit: int) -> list[Account]:
     """Up to `limit` accounts in the order they were opened, those after the id `after`."""
     query = _ALL.order_by(accounts.c.account_id).limit(limit)
@@ -51,7 +58,7 @@ def list_accounts(connection: Connection, *, after: str | None, limit: int) -> l
     return [_account(*row) for row in connection.execute(query)]
 
 
-def _get(connection: Connection, query: Select[Any]) -> Account:
+def _get(connection: Connection, query: Select[Any] | ReturningUpdate[Any]) -> Account:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise AccountNotFound("There is no such account.", param="account_id")

@@ -40,6 +40,22 @@ def test_an_account_is_opened_and_read(client: Client, service: Headers) -> None
     assert client.get(f"/v1/accounts/{account['id']}", headers=service).json() == account
 
 
+def test_an_account_is_changed_where_it_is_asked_to_be(client: Client, service: Headers) -> None:
+    made = client.post("/v1/accounts", headers=service, json={"name": "Ada", "metadata": {"crm": "7"}}).json()
+    path = f"/v1/accounts/{made['id']}"
+    wanted = {"name": "Bob", "key_limit": 3, "requests_per_minute": 70, "tokens_per_minute": 0}
+    changed = client.patch(path, headers=service, json=wanted)
+    assert changed.status_code == 200, changed.text
+    assert changed.json() == {**made, **wanted}
+    assert client.patch(path, headers=service, json={"metadata": None}).json()["metadata"] is None
+    assert client.get(path, headers=service).json() == {**made, **wanted, "metadata": None}
+    for wrong, param in (({"name": None}, "name"), ({"key_limit": None}, "key_limit"), ({"id": "x"}, "id")):
+        refused = client.patch(path, headers=service, json=wrong)
+        assert (refused.status_code, error_of(refused)["param"]) == (400, param)
+    nobody = client.patch("/v1/accounts/00000000-0000-7000-8000-000000000000", headers=service, json={})
+    assert (nobody.status_code, error_of(nobody)["code"]) == (404, "account_not_found")
+
+
 def test_accounts_are_listed_page_by_page(client: Client, service: Headers) -> None:
     made = [
         client.post("/v1/accounts", headers=service, json={"name": f"n{n}"}).json()["id"] for n in range(5)
@@ -252,6 +268,7 @@ def test_an_account_has_only_so_many_keys(client: Client, service: Headers) -> N
         ("POST", "/v1/accounts"),
         ("GET", "/v1/accounts"),
         ("GET", "/v1/accounts/{id}"),
+        ("PATCH", "/v1/accounts/{id}"),
         ("POST", "/v1/accounts/{id}/keys"),
         ("GET", "/v1/accounts/{id}/keys"),
         ("PATCH", "/v1/accounts/{id}/keys/{id}"),

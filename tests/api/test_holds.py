@@ -280,7 +280,7 @@ def test_following_the_cursor_visits_every_hold_once(live: Live) -> None:
         ({"expires_in_seconds": 86_401}, 400, "expires_in_seconds"),
         ({"account_id": "nobody"}, 400, "account_id"),
         ({"account_id": "00000000-0000-7000-8000-000000000000"}, 404, "account_id"),
-        ({"api_key_id": "00000000-0000-7000-8000-000000000000"}, 401, "api_key"),
+        ({"api_key_id": "00000000-0000-7000-8000-000000000000"}, 401, "api_key_id"),
         ({"surprise": 1}, 400, "surprise"),
     ],
 )

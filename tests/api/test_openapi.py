@@ -34,6 +34,7 @@ SERVICE_S = [
     "POST /v1/accounts",
     "GET /v1/accounts",
     "GET /v1/accounts/{account_id}",
+    "PATCH /v1/accounts/{account_id}",
     "POST /v1/accounts/{account_id}/keys",
     "GET /v1/accounts/{account_id}/keys",
     "PATCH /v1/accounts/{account_id}/keys/{key_id}",

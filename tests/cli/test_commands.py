@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from uuid import UUID
 
 import psycopg
@@ -44,12 +45,34 @@ def test_accounts_are_opened_credited_and_shown(run: Run) -> None:
     assert run("ledger", "check").returncode == 0
 
 
+def test_limits_are_set_when_an_account_is_opened_and_later(run: Run) -> None:
+    limits = ("--key-limit", "3", "--requests-per-minute", "70", "--tokens-per-minute", "9")
+    made = json.loads(run("accounts", "create", "Ada", *limits, "--json").stdout)
+    assert (made["key_limit"], made["requests_per_minute"], made["tokens_per_minute"]) == (3, 70, 9)
+    changed = run("accounts", "set", made["id"], "--name", "Bob", "--requests-per-minute", "0", "--json")
+    assert json.loads(changed.stdout) == {**made, "name": "Bob", "requests_per_minute": 0}
+    assert "Bob" in run("accounts", "set", made["id"], "--key-limit", "4").stdout
+
+
+def test_credit_is_granted_for_a_time_and_can_be_traced(run: Run) -> None:
+    account = json.loads(run("accounts", "create", "Ada", "--json").stdout)["id"]
+    terms = ("--kind", "promotional", "--reason", "welcome", "--priority", "7", "--expires-at", "2199-01-31")
+    said = run("accounts", "grant", account, "5", *terms).stdout
+    found = re.search(r"transfer (\S+), idempotency key (\S+)", said)
+    assert found is not None, said
+    lot = json.loads(run("ledger", "trace", found[1], "--json").stdout)["lot"]
+    assert (lot["priority"], lot["expires_at"]) == (7, "2199-01-31T00:00:00+00:00")
+    again = run("accounts", "grant", account, "5", *terms, "--idempotency-key", found[2])
+    assert "granted before" in again.stdout
+
+
 def test_tokens_are_made_listed_and_revoked(run: Run) -> None:
     token = json.loads(run("tokens", "create", "gateway", "--scope", "usage:write", "--json").stdout)
     assert token["token"].startswith("mst-")
     assert token["scopes"] == ["usage:write"]
     listed = run("tokens", "list")
     assert "gateway" in listed.stdout
+    assert token["id"] in listed.stdout
     assert token["token"] not in listed.stdout
     assert run("tokens", "revoke", token["id"]).returncode == 0
     assert json.loads(run("tokens", "list", "--json").stdout)[0]["revoked_at"]
@@ -76,6 +99,10 @@ def test_the_books_are_checked(run: Run, database_url: str) -> None:
         (("accounts", "show", "me"), 2, "not a valid UUID"),
         (("accounts", "show", NOBODY), 1, "no such account"),
         (("accounts", "create", " "), 1, "name: must not be empty"),
+        (("accounts", "create", "Ada", "--key-limit", "-1"), 2, "--key-limit"),
+        (("accounts", "set", NOBODY), 2, "nothing to change"),
+        (("accounts", "set", NOBODY, "--name", "Ada"), 1, "no such account"),
+        (("accounts", "grant", NOBODY, "-1", "--kind", "paid", "--reason", "x"), 1, "more than zero"),
         (("accounts", "grant", NOBODY, "1", "--kind", "free", "--reason", "x"), 2, "--kind"),
         (("accounts", "grant", NOBODY, "ten", "--kind", "paid", "--reason", "x"), 1, "AMOUNT"),
         (("accounts", "grant", NOBODY, "1", "--kind", "paid", "--reason", "x"), 1, "no such account"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,27 @@ def test_credit_is_adjusted_by_hand(run: Run, ledger: Ledger) -> None:
     assert "the balance after it: 98.5" in said.stdout
 
 
+@pytest.mark.parametrize("amount", ["-5", "-0.5", "-12"])
+def test_a_negative_amount_takes(run: Run, ledger: Ledger, amount: str) -> None:
+    answer = run("ledger", "adjust", ledger.account_id, amount, "--reason", "a slip")
+    assert answer.returncode == 0, answer.stderr
+    assert ledger.posted() == 100 + Decimal(amount)
+
+
+def test_what_was_adjusted_can_be_traced_and_repeated(run: Run, ledger: Ledger) -> None:
+    said = run("ledger", "adjust", ledger.account_id, "1", "--reason", "a slip").stdout
+    found = re.search(r"transfer (\S+), idempotency key (\S+)", said)
+    assert found is not None, said
+    assert run("ledger", "trace", found[1]).returncode == 0
+    again = ("adjust", ledger.account_id, "1", "--reason", "a slip", "--idempotency-key", found[2])
+    assert not shown(run, *again)["is_new"]
+
+
+def test_help_says_that_the_customer_reads_the_reason(run: Run) -> None:
+    for command in (("ledger", "adjust"), ("ledger", "reverse"), ("accounts", "grant")):
+        assert "customer reads it" in " ".join(run(*command, "--help").stdout.split())
+
+
 def test_a_transfer_and_an_event_are_reversed(run: Run, ledger: Ledger) -> None:
     ledger.record({"id": "a"})
     event = shown(run, "reverse", ledger.account_id, "--event", "a", "--reason", "it failed")
@@ -96,6 +119,8 @@ def test_a_transfer_and_an_event_are_reversed(run: Run, ledger: Ledger) -> None:
         (("rate-unpriced", "--account", NOBODY), 1, "no such account"),
         (("rerate", "--from", "May", "--to", "2026-06-01", "--book", "."), 2, "no date"),
         (("rerate", "--from", "2026-05-01", "--to", "2026-06-01", "--book", ".", "--post"), 2, "--reason"),
+        (("rerate", "--from", "2026-05-01", "--to", "2026-05-01", "--book", "."), 2, "--from must be before"),
+        (("rerate", "--from", "2026-06-01", "--to", "2026-05-01", "--book", "."), 2, "--from must be before"),
     ],
 )
 def test_an_error_is_a_message_and_a_code(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
@@ -136,6 +161,14 @@ def test_a_window_is_previewed_and_then_posted(run: Run, ledger: Ledger, new_boo
     assert not any(one["changed"] for one in shown(run, *post, "--yes")["changes"])
     only = shown(run, *window, "--model", "gone", "--account", ledger.account_id)
     assert [one["model"] for one in only["changes"]] == ["gone"]
+
+
+def test_what_is_posted_without_a_question_is_shown_once(run: Run, ledger: Ledger, new_book: Path) -> None:
+    ledger.record({"id": "a", "model": "dearer"})
+    window = ("rerate", "--from", f"{HOUR:%Y-%m-%d}", "--to", "2100-01-01", "--book", str(new_book))
+    said = run("ledger", *window, "--post", "--yes", "--reason", "the wrong book").stdout
+    assert said.count(ledger.account_id) == 1
+    assert "a difference of 0.5 dollars posted" in said
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])

@@ -110,6 +110,18 @@ def test_a_busy_port_is_named(run: Run) -> None:
             assert "METERING_PORT" in answer.stderr
 
 
+def test_a_busy_port_for_metrics_is_named(run: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = run("worker", "--metrics-port", str(port))
+    assert answer.returncode == 1
+    assert f"port {port} is in use" in answer.stderr
+    assert "--metrics-port" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -20,6 +20,7 @@ from metering.errors import (
 )
 from metering.ledger.adjustments import AdjustmentKind
 from metering.money import to_pico
+from metering.rating.engine import Rater
 from metering.services.audit import check_books
 from metering.services.corrections import (
     Reversal,
@@ -29,9 +30,10 @@ from metering.services.corrections import (
     reverse_transfer,
 )
 from metering.services.history import find_events, get_account_usage, list_unpriced
+from metering.services.rerating import Window, post_rerating, rate_unpriced
 from metering.storage.database import Database
 from metering.usage.history import Filters
-from tests.services.correcting import HOUR, Ledger
+from tests.services.correcting import HOUR, NEW, Ledger
 
 FIVE = WantedAdjustment("adjustment", to_pico(5), "a slip", "finance")
 WHY: dict[str, Any] = {"reason": "charged by mistake", "actor": "finance"}
@@ -46,10 +48,14 @@ def ledger(database: Database) -> Ledger:
     return ledger
 
 
-def usage_transfer(database_url: str) -> str:
+def transfers_of(database_url: str, kind: str) -> list[str]:
     with psycopg.connect(database_url) as connection:
-        rows = connection.execute("SELECT id::text FROM transfers WHERE kind = 'usage'").fetchall()
-    return str(rows[0][0])
+        rows = connection.execute("SELECT id::text FROM transfers WHERE kind = %s", [kind]).fetchall()
+    return [str(name) for (name,) in rows]
+
+
+def usage_transfer(database_url: str) -> str:
+    return transfers_of(database_url, "usage")[0]
 
 
 def reverse(ledger: Ledger, event_id: str) -> tuple[Reversal, bool]:
@@ -232,10 +238,33 @@ def test_what_cannot_be_reversed_says_what_to_do(
     of_event = reverse(ledger, "a")[0].transfer_id
     assert of_grant is not None
     assert of_event is not None
-    for transfer_id, advice in ((of_grant, "grant"), (of_event, "the event instead")):
+    for transfer_id, advice in ((of_grant, "grant"), (of_event, "a new event")):
         with pytest.raises(InvalidParameter, match=advice):
             mirror(ledger, transfer_id)
     assert ledger.posted() == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("rating", "reverse those events instead"),
+        ("rerating", "rate the period again by the former one"),
+        ("amendment", "send one more that supersedes it"),
+    ],
+)
+def test_what_changed_costs_is_put_right_as_it_came(
+    database: Database, database_url: str, ledger: Ledger, kind: str, advice: str
+) -> None:
+    ledger.record({"id": "a", "model": "late"}, {"id": "b", "model": "cheaper"})
+    ledger.record({"id": "c", "model": "dearer", "supersedes": "b"})
+    rate_unpriced(database, Rater(NEW), actor="x")
+    window = Window(HOUR - timedelta(days=1), HOUR + timedelta(days=1))
+    post_rerating(database, Rater(NEW), window, **WHY)
+    (transfer_id,) = transfers_of(database_url, kind)
+    before = ledger.posted()
+    with pytest.raises(InvalidParameter, match=advice):
+        mirror(ledger, transfer_id)
+    assert ledger.posted() == before
 
 
 def test_what_is_not_there_cannot_be_reversed(database: Database, ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -30,8 +30,8 @@ from metering.services.api_keys import list_api_keys, revoke_api_key
 from metering.services.audit import check_books
 from metering.services.authorizing import Held, Void
 from metering.services.grants import Wanted, grant_credit
-from metering.storage import api_key_spend
-from metering.storage.database import Database, driver
+from metering.storage.database import Database
+from tests.services.correcting import Ledger
 from tests.services.desk import CENT, DOLLAR, TEN_MINUTES, Desk, authorize, extend
 
 
@@ -293,24 +293,23 @@ def test_an_expired_hold_is_voided_as_it_is(desk: Desk) -> None:
 def test_a_budget_counts_what_its_period_has_spent_and_what_is_held(
     desk: Desk, period: BudgetPeriod, back: timedelta | None
 ) -> None:
-    account_id = desk.account("100")
-    key_id, key_hash = desk.key(account_id, budget=BudgetTerms(10 * CENT, period))
-    today = datetime.now(UTC).date()
-    spent = {(account_id, key_id, today): 4 * CENT}
+    account_id, ledger = desk.account("100"), Ledger(desk.database)
+    key_id, key_hash = desk.key(account_id, budget=BudgetTerms(10 * DOLLAR, period))
+    event = {"account_id": account_id, "api_key_id": key_id, "model": "gone"}
     if back is not None:
-        spent[account_id, key_id, today - back] = 50 * CENT
-    with desk.database.transaction() as connection:
-        api_key_spend.add_many(driver(connection), spent)
-    held = desk.authorize(None, 5 * CENT, key_hash=key_hash)
+        ledger.record(*({**event, "id": f"before {number}"} for number in range(3)))
+        clock.run_ahead(back)
+    ledger.record({**event, "id": "now"})
+    held = desk.authorize(None, 5 * DOLLAR, key_hash=key_hash)
     with pytest.raises(BudgetExceeded) as refused:
-        desk.authorize(account_id, 2 * CENT, api_key_id=key_id)
-    assert (refused.value.available_pico, refused.value.wanted_pico) == (CENT, 2 * CENT)
-    desk.authorize(account_id, 2 * CENT)
-    assert desk.extend(held, 2 * CENT).overspend_pico == 0
+        desk.authorize(account_id, 2 * DOLLAR, api_key_id=key_id)
+    assert (refused.value.available_pico, refused.value.wanted_pico) == (DOLLAR, 2 * DOLLAR)
+    desk.authorize(account_id, 2 * DOLLAR)
+    assert desk.extend(held, 2 * DOLLAR).overspend_pico == 0
     with pytest.raises(BudgetExceeded):
         desk.extend(held, 1)
     desk.tell(Void(held.hold.id))
-    desk.authorize(None, 6 * CENT, key_hash=key_hash)
+    desk.authorize(None, 6 * DOLLAR, key_hash=key_hash)
 
 
 def test_an_expired_hold_is_given_back_to_its_keys_budget(desk: Desk) -> None:
@@ -322,17 +321,14 @@ def test_an_expired_hold_is_given_back_to_its_keys_budget(desk: Desk) -> None:
 
 
 def test_a_budget_begins_anew_with_its_month_and_its_day(desk: Desk) -> None:
-    account_id = desk.account("100", requests=10)
+    account_id, ledger = desk.account("100", requests=10), Ledger(desk.database)
     hashes = [
         desk.key(account_id, budget=BudgetTerms(DOLLAR, period))[1]
         for period in (BudgetPeriod.DAY, BudgetPeriod.MONTH)
     ]
     for key_hash in hashes:
-        held = desk.authorize(None, DOLLAR, key_hash=key_hash)
-        with desk.database.transaction() as connection:
-            spent = {(account_id, held.hold.api_key_id or "", clock.now().date()): DOLLAR}
-            api_key_spend.add_many(driver(connection), spent)
-        desk.tell(Void(held.hold.id))
+        held = desk.authorize(None, DOLLAR, key_hash=key_hash).hold
+        ledger.record({"id": held.id, "account_id": account_id, "hold_id": held.id})
         with pytest.raises(BudgetExceeded):
             desk.authorize(None, 1, key_hash=key_hash)
     clock.run_ahead(timedelta(days=32))
