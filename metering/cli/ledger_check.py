@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
 
 import click
@@ -14,11 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metering import clock
 from metering.cli.opening import opened_database
 from metering.ledger.invariants import Breach, Law
 from metering.pricing.schema import parse_date
-from metering.services.audit import Checked, count_rows, iter_checks
+from metering.services.audit import Checked, Looked, count_rows, iter_checks, left_out
 from metering.storage.database import Database
+
+# Before anything was recorded.
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _moment(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
@@ -27,7 +32,10 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str | None
     moment = parse_date(value)
     if moment is None:
         raise click.BadParameter(f"{value!r} is no date, and no time with its zone: 2026-05-01T00:00:00Z")
-    return moment.astimezone(UTC)
+    if moment > clock.now():
+        raise click.BadParameter(f"{value!r} is in the future: nothing was recorded since")
+    # UTC may not reach so far back.
+    return max(moment, _BEGINNING).astimezone(UTC)
 
 
 @click.command()
@@ -45,17 +53,17 @@ def check(account: UUID | None, since: datetime | None, after: UUID | None, *, a
         raise click.UsageError("--account is one account: there is none after it")
     scope = None if account is None else str(account), None if after is None else str(after)
     breaches: list[Breach] = []
-    rows = 0
+    looked = Looked()
     with opened_database() as database, _resumable(breaches) as reach, _progress(database, *scope) as show:
         for checked in iter_checks(database, account_id=scope[0], since=since, after=scope[1]):
             breaches += checked.breaches
-            rows = checked.rows
+            looked = checked.looked
             reach(checked)
             show(checked)
     if as_json:
-        _write_json(breaches, rows, since)
+        _write_json(breaches, looked, since)
     else:
-        _write_text(breaches, rows, since)
+        _write_text(breaches, looked, since)
     if breaches:
         sys.exit(1)
 
@@ -98,27 +106,38 @@ def _progress(
         yield show
 
 
-def _write_json(breaches: Sequence[Breach], rows: int, since: datetime | None) -> None:
+def _skipped(breaches: Sequence[Breach], since: datetime | None) -> list[Law]:
+    """The laws of which it can't be said that they hold, nor that they don't."""
+    broken = {breach.law for breach in breaches}
+    return [law for law in Law if law in left_out(since) - broken]
+
+
+def _write_json(breaches: Sequence[Breach], looked: Looked, since: datetime | None) -> None:
     found = [{**breach._asdict(), "law": breach.law.name.lower()} for breach in breaches]
     answer = {
         "laws": [law.name.lower() for law in Law],
+        "skipped": [law.name.lower() for law in _skipped(breaches, since)],
         "since": None if since is None else since.isoformat(),
-        "rows": rows,
+        **looked._asdict(),
         "breaches": found,
     }
     click.echo(json.dumps(answer, ensure_ascii=False))
 
 
-def _write_text(breaches: Sequence[Breach], rows: int, since: datetime | None) -> None:
-    broken = {breach.law for breach in breaches}
+def _write_text(breaches: Sequence[Breach], looked: Looked, since: datetime | None) -> None:
+    words = {
+        **dict.fromkeys(_skipped(breaches, since), "skipped"),
+        **{breach.law: "BROKEN" for breach in breaches},
+    }
     for law in Law:
-        click.echo(f"{'BROKEN' if law in broken else 'holds '}  {law}")
+        click.echo(f"{words.get(law, 'holds'):<8}{law}")
     if since is not None:
         click.echo(
             f"Only what was recorded since {since.isoformat()} was checked. Sums that need all of history "
             "were left out: the balance that the chain of transfers had reached by then was trusted."
         )
-    click.echo(f"{rows:,} accounts, transfers and events")
+    counts = ", ".join(f"{name} {count:,}" for name, count in looked._asdict().items())
+    click.echo(f"looked at: {counts}")
     if breaches:
         table = Table("law", "account", "what", "expected", "found", box=None, header_style="bold")
         for breach in breaches:

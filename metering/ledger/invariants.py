@@ -19,15 +19,18 @@ class Law(StrEnum):
     CHECKSUM = "each transfer is as it was recorded"
     MIRROR = "each reversal is the mirror image of the transfer that it names"
     GRANT = "each grant and each adjustment is the transfer that it names"
-    HELD = "what is held is the sum of the open holds, each what was authorized and its extensions"
+    HELD = (
+        "what is held is the sum of the open holds, each as authorized and extended, until its event takes it"
+    )
     USAGE = "the cost of the events, as corrected, is the sum of the transfers to and from revenue"
     TRANSFER = "each transfer of revenue is the sum of the events and corrections that name it"
     CORRECTION = "each correction says what the event cost before and since, and follows the one before"
     ONCE = "no event is charged twice"
     ROLLUP_COST = "the cost in the rollups is the cost of the events, as corrected"
     ROLLUP_EVENTS = "the events counted in the rollups are the events that were not superseded"
+    BUDGET = "what was spent through each key by day is the cost of its events, as corrected"
     SEQUENCE = "the account's events are numbered without a gap up to its event count"
-    LOTS = "the lots' rest less what is owed is the balance, and each movement has its lot"
+    LOTS = "the lots are the credit that was given, and their rest less what is owed is the balance"
     RATING = "each event, priced again by its own book, has the same line items, cost and tier"
     BOOK = "each price book that priced an event is kept as it was"
 

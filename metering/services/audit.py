@@ -21,17 +21,26 @@ _MAX_ACCOUNTS: Final = 500
 PART_ROWS: Final = 100_000
 
 
+class Looked(NamedTuple):
+    """How many of each were looked at: of transfers and events, those recorded in the time asked for."""
+
+    accounts: int = 0
+    transfers: int = 0
+    events: int = 0
+
+
 class Checked(NamedTuple):
     """How far a check has come.
 
-    `rows` is about how many accounts, transfers and events were done since it began. `account_id` is the
+    `rows` is about how many of those that `count_rows` counts were done since it began. `account_id` is the
     last account done, in the order of ids, after which another check can go on; None before the first.
-    `breaches` are those found since the last time.
+    `breaches` are those found since the last time; `looked` is what was looked at since it began.
     """
 
     rows: int
     account_id: str | None
     breaches: list[Breach]
+    looked: Looked = Looked()
 
 
 def check_books(
@@ -40,6 +49,11 @@ def check_books(
     """Every breach of every law, up to a hundred of each; empty when all is well. See `iter_checks`."""
     checks = iter_checks(database, account_id=account_id, since=since)
     return [breach for checked in checks for breach in checked.breaches]
+
+
+def left_out(since: datetime | None) -> frozenset[Law]:
+    """The laws that a check from that time on can't vouch for, for they need all of history."""
+    return frozenset() if since is None else audit.LEFT_OUT_SINCE
 
 
 def count_rows(database: Database, *, account_id: str | None = None, after: str | None = None) -> int:
@@ -66,20 +80,23 @@ def iter_checks(
     books = KeptBooks(database)
     few = _Few()
     yield Checked(0, after, few.of(books.check()))
-    done = 0
+    done, looked = 0, Looked()
     for part, rows in _parts(database, account_id, after, part_rows):
         extent = Extent(part, since)
         with database.snapshot() as connection:
             raw = driver(connection)
             found = [breach for law in audit.LAWS for breach in audit.find_breaches(raw, law, extent)]
-        yield Checked(done, after, few.of(found))
+            transfers = audit.count_transfers(raw, extent)
+        looked = Looked(looked.accounts + len(part), looked.transfers + transfers, looked.events)
+        yield Checked(done, after, few.of(found), looked)
         seen = 0
         for page in rederive(database, books, extent, page_events):
             seen += page.events
-            yield Checked(done + min(seen, rows), after, few.of(page.breaches))
+            looked = looked._replace(events=looked.events + page.events)
+            yield Checked(done + min(seen, rows), after, few.of(page.breaches), looked)
         done += rows
         after = part[-1]
-        yield Checked(done, after, [])
+        yield Checked(done, after, [], looked)
 
 
 class _Few:

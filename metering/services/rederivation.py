@@ -38,7 +38,10 @@ class Rederived(NamedTuple):
 
 
 class _Figures(NamedTuple):
-    """What a rating says; None where it says nothing."""
+    """What a rating says; None where it says nothing.
+
+    Of what has no price, `unpriced` is the meter: in what words the reason is given may change.
+    """
 
     cost: str | None = None
     line_items: str | None = None
@@ -135,7 +138,7 @@ def _breach(books: KeptBooks, rated: Rated) -> Breach | None:
 
 def _stored(rated: Rated) -> _Figures:
     cost = None if rated.cost_pico is None else to_number(rated.cost_pico)
-    unpriced = None if rated.reason is None else f"{rated.meter}: {rated.reason}"
+    unpriced = f"meter {rated.meter}" if rated.is_unpriced else None
     return _Figures(cost, rated.line_items, rated.pricing_tier_label, unpriced)
 
 
@@ -146,6 +149,6 @@ def _derived(rater: Rater, rated: Rated) -> _Figures:
     except (InvalidUsage, msgspec.ValidationError) as error:
         return _Figures(unpriced=f"usage that can't be rated: {error}")
     if isinstance(rating, Unpriced):
-        return _Figures(unpriced=f"{rating.meter}: {rating.reason}")
+        return _Figures(unpriced=f"meter {rating.meter}")
     line_items = f"[{','.join([item.as_json() for item in rating.line_items])}]"
     return _Figures(to_number(rating.cost_pico), line_items, rating.pricing_tier_label)

@@ -22,15 +22,16 @@ MAX_BREACHES: Final = 100
 # Where an account has left a trace, even one that was never opened.
 _TABLES: Final = (
     "accounts", "balances", "transfers", "usage_events", "usage_rollups", "corrections", "holds", "lots",
-    "lot_movements", "lot_positions",
+    "lot_movements", "lot_positions", "api_key_spend",
 )  # fmt: skip
 
 Queries: TypeAlias = Mapping[Law, Sequence[str]]
 _EVERYTHING: Final[Queries] = MappingProxyType(
     {**audit_transfers.QUERIES, **audit_usage.QUERIES, **audit_lots.QUERIES}
 )
-# The laws that are looked at otherwise from a time on.
+# The laws that are looked at otherwise from a time on, and those of them of which only a part is.
 _SINCE: Final[Queries] = MappingProxyType({**audit_transfers.SINCE, **audit_usage.SINCE})
+LEFT_OUT_SINCE: Final = frozenset({Law.BALANCE})
 LAWS: Final = tuple(law for law in Law if law in _EVERYTHING)
 
 
@@ -60,6 +61,10 @@ _COUNT: Final = """
      WHERE (%(account)s::uuid IS NULL OR account_id = %(account)s::uuid)
        AND (%(after)s::uuid IS NULL OR account_id > %(after)s::uuid)
 """
+_COUNT_TRANSFERS: Final = """
+    SELECT count(*) FROM transfers
+     WHERE account_id = ANY(%(accounts)s::uuid[]) AND recorded_at >= %(since)s::timestamptz
+"""
 
 
 class Extent(NamedTuple):
@@ -78,6 +83,12 @@ def list_accounts(connection: Connection[Any], *, after: str | None, limit: int)
 def count_rows(connection: Connection[Any], *, account_id: str | None, after: str | None) -> int:
     """About how many rows there are to look at: one for each account, transfer and event."""
     row = connection.execute(_COUNT, {"account": account_id, "after": after}).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def count_transfers(connection: Connection[Any], extent: Extent) -> int:
+    """How many transfers the extent has."""
+    row = connection.execute(_COUNT_TRANSFERS, parameters_of(extent)).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Final
 
 from metering.ledger.invariants import Law
+from metering.ledger.lots import Terms
+from metering.ledger.transfers import NEW_CREDIT
 from metering.storage.audit_transfers import EFFECT
 
 _POSITION: Final = """
@@ -76,5 +78,40 @@ _LAID: Final = f"""
                   WHERE account_id = ANY(%(accounts)s::uuid[])) AS owed USING (account_id, id)
      WHERE effect <> coalesce(opened, 0) - coalesce(paid, 0) - coalesce(owed, 0) + coalesce(settled, 0)
 """  # noqa: S608  (its parts are constants)
+_DEFAULT: Final = Terms()
+_NEW_CREDIT: Final = ", ".join(f"'{kind}'" for kind in sorted(NEW_CREDIT))
+# What is given back beyond all that was taken opens a lot too, of a part of its transfer.
+_TERMS: Final = f"""
+    SELECT account_id, concat('lot ', id), wanted, found
+      FROM (SELECT lots.account_id, lots.id,
+                   CASE WHEN t.id IS NULL THEN 'the transfer that opened it'
+                        ELSE concat_ws(' ', coalesce(g.kind, '{_DEFAULT.kind}'),
+                                       coalesce(g.priority, {_DEFAULT.priority}),
+                                       coalesce(g.expires_at::text, 'never'),
+                                       CASE WHEN t.kind IN ({_NEW_CREDIT}) THEN t.effect
+                                            ELSE lots.amount_usd END,
+                                       t.sequence, t.recorded_at) END AS wanted,
+                   concat_ws(' ', lots.kind, lots.priority, coalesce(lots.expires_at::text, 'never'),
+                             lots.amount_usd, lots.sequence, lots.created_at) AS found
+              FROM lots
+              LEFT JOIN (SELECT *, {EFFECT} AS effect FROM transfers) AS t
+                     ON t.account_id = lots.account_id AND t.id = lots.id
+              LEFT JOIN grants AS g
+                     ON g.account_id = t.account_id AND g.transfer_id = t.id AND t.kind = 'grant'
+             WHERE lots.account_id = ANY(%(accounts)s::uuid[])
+               AND lots.created_at >= %(since)s::timestamptz) AS compared
+     WHERE wanted <> found
+"""  # noqa: S608  (its parts are constants)
+# Not looked for too late. What was given back to a lot that has ended is looked for at once: since the
+# balance last moved.
+_NEXT_END: Final = """
+    SELECT account_id, 'the next end of credit', concat('by ', soonest),
+           coalesce(next_expiry_at::text, 'never')
+      FROM balances
+      JOIN (SELECT account_id, min(expires_at) AS soonest FROM lots
+             WHERE account_id = ANY(%(accounts)s::uuid[]) AND rest_usd > 0 AND expires_at IS NOT NULL
+             GROUP BY account_id) AS ending USING (account_id)
+     WHERE coalesce(next_expiry_at, 'infinity') > greatest(soonest, updated_at)
+"""
 
-QUERIES: Final = MappingProxyType({Law.LOTS: (_POSITION, _LOTS, _LAID)})
+QUERIES: Final = MappingProxyType({Law.LOTS: (_POSITION, _LOTS, _LAID, _TERMS, _NEXT_END)})

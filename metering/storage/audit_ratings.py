@@ -18,8 +18,8 @@ Place: TypeAlias = tuple[str, str, str]
 # An extent's accounts are a range, which an index yields in order.
 _EVENTS: Final = """
     SELECT account_id::text, id, 0, created_at, model, status = 'error', usage::text, book_digest, cost_usd,
-           line_items::text, pricing_tier_label, unpriced ->> 'meter', unpriced ->> 'reason',
-           created_at::text, sequence::text
+           line_items::text, pricing_tier_label, unpriced ->> 'reason' IS NOT NULL,
+           unpriced ->> 'meter', created_at::text, sequence::text
       FROM usage_events AS e
      WHERE account_id BETWEEN %(first)s::uuid AND %(last)s::uuid AND recorded_at >= %(since)s::timestamptz
        AND (account_id, created_at, sequence)
@@ -28,7 +28,7 @@ _EVENTS: Final = """
 """
 _CORRECTIONS: Final = """
     SELECT c.account_id::text, c.event_id, c.number, e.created_at, e.model, e.status = 'error', e.usage::text,
-           c.book_digest, c.cost_usd, c.line_items::text, c.pricing_tier_label, NULL, NULL,
+           c.book_digest, c.cost_usd, c.line_items::text, c.pricing_tier_label, false, NULL,
            c.event_id, c.number::text
       FROM corrections AS c JOIN usage_events AS e ON e.account_id = c.account_id AND e.id = c.event_id
      WHERE c.account_id BETWEEN %(first)s::uuid AND %(last)s::uuid
@@ -42,8 +42,8 @@ class Rated(NamedTuple):
     """What a rating was made of, and what came of it.
 
     `number` is that of the correction, 0 for the event's own rating. `usage` and `line_items` are JSON.
-    Where there was no price, `cost_pico` is None, and `meter` and `reason` say why. `book_digest` is None
-    where nobody says by which book it was rated, which is a breach itself.
+    Where there was no price, `cost_pico` is None, `is_unpriced`, and `meter` may say which quantity has
+    none. `book_digest` is None where nobody says by which book it was rated, which is a breach itself.
     """
 
     account_id: str
@@ -57,8 +57,8 @@ class Rated(NamedTuple):
     cost_pico: int | None
     line_items: str | None
     pricing_tier_label: str | None
+    is_unpriced: bool
     meter: str | None
-    reason: str | None
     place: Place
 
 

@@ -128,13 +128,16 @@ _CAPTURED: Final = f"""
        AND (event.id IS NULL OR holds.state NOT IN ('captured', 'expired')
             OR captured_usd IS DISTINCT FROM coalesce(event.cost_usd, 0))
 """  # noqa: S608  (its parts are constants)
-# No hold's id is known before the hold is there, so none stays open once an event names it.
+# No hold's id is known before the hold is there, so none stays open once an event names it. Looked up one by
+# one, by the key: whatever the planner thinks of the tables, it can't compare each hold with each event.
 _NAMED: Final = """
-    SELECT account_id, concat('hold ', holds.id), concat('closed by event ', min(event.id)), 'open'
-      FROM holds JOIN usage_events AS event USING (account_id)
-     WHERE account_id = ANY(%(accounts)s::uuid[]) AND event.hold_id = holds.id AND holds.state = 'open'
-       AND event.recorded_at >= %(since)s::timestamptz
-     GROUP BY account_id, holds.id
+    SELECT account_id, concat('hold ', hold_id), concat('closed by event ', min(id)), 'open'
+      FROM usage_events AS event
+     WHERE account_id = ANY(%(accounts)s::uuid[]) AND recorded_at >= %(since)s::timestamptz
+       AND hold_id IS NOT NULL
+       AND (SELECT state FROM holds WHERE holds.account_id = event.account_id
+                                      AND holds.id = event.hold_id) = 'open'
+     GROUP BY account_id, hold_id
 """
 
 QUERIES: Final = MappingProxyType(

@@ -27,15 +27,36 @@ def test_books_that_keep_their_laws(run: Run, database: Database) -> None:
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
     assert lines[:-1] == [f"holds   {law}" for law in Law]
-    assert lines[-1] == "5 accounts, transfers and events"
+    assert lines[-1] == "looked at: accounts 1, transfers 2, events 2"
     assert answer.stderr == ""
-    since = run("ledger", "check", "--since", clock.now().isoformat(), "--account", ledger.account_id)
-    assert since.returncode == 0, since.stderr
-    assert "Only what was recorded since" in since.stdout
+
+
+def test_what_a_check_from_a_time_on_leaves_out_is_said(
+    run: Run, database: Database, database_url: str
+) -> None:
+    ledger = Ledger(database)
+    ledger.record({"id": "a"})
+    since = ("ledger", "check", "--account", ledger.account_id, "--since", clock.now().isoformat())
+    ledger.record({"id": "b"}, {"id": "c"})
+    answer = run(*since)
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert lines[0] == f"skipped {Law.BALANCE}"
+    assert lines[1 : len(Law)] == [f"holds   {law}" for law in list(Law)[1:]]
+    assert lines[-2].startswith("Only what was recorded since")
+    assert lines[-1] == "looked at: accounts 1, transfers 1, events 2"
+    told = json.loads(run(*since, "--json").stdout)
+    assert (told["skipped"], told["breaches"]) == (["balance"], [])
+    assert (told["accounts"], told["transfers"], told["events"]) == (1, 1, 2)
+    cook(database_url, "UPDATE balances SET posted_usd = 1")
+    answer = run(*since)
+    assert answer.returncode == 1
+    assert answer.stdout.splitlines()[0] == f"BROKEN  {Law.BALANCE}"
+    assert json.loads(run(*since, "--json").stdout)["skipped"] == []
 
 
 def test_what_differs_is_a_table_and_an_exit_code(run: Run, database: Database, database_url: str) -> None:
-    first, second = (create_account(database, name).account.account_id for name in ("Ada", "Bob"))
+    first, second = sorted(create_account(database, name).account.account_id for name in ("Ada", "Bob"))
     cook(database_url, "UPDATE balances SET posted_usd = 1, held_usd = 2")
     answer = run("ledger", "check")
     assert answer.returncode == 1
@@ -54,6 +75,7 @@ def test_what_differs_is_a_table_and_an_exit_code(run: Run, database: Database, 
     assert breach in told["breaches"]
     assert {one["account_id"] for one in told["breaches"]} == {second}
     assert told["laws"] == [law.name.lower() for law in Law]
+    assert told["skipped"] == []
     alone = json.loads(run("ledger", "check", "--json", "--account", first).stdout)
     assert {one["account_id"] for one in alone["breaches"]} == {first}
 
@@ -64,6 +86,8 @@ def test_what_differs_is_a_table_and_an_exit_code(run: Run, database: Database, 
         (("--account", NOBODY), 1, "no such account"),
         (("--account", "me"), 2, "not a valid UUID"),
         (("--since", "yesterday"), 2, "no date, and no time with its zone"),
+        (("--since", "2999-01-01"), 2, "is in the future"),
+        (("--since", "0001-01-01T00:00:00+05:00", "--account", NOBODY), 1, "no such account"),
         (("--account", NOBODY, "--after", NOBODY), 2, "--account"),
     ],
 )
