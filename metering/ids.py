@@ -9,14 +9,19 @@ import time
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562) as text: 48 bits of Unix milliseconds, then 74 random bits; sorts by time made."""
-    time_hex = f"{time.time_ns() // 1_000_000:012x}"
+    """A UUIDv7 (RFC 9562) as text; sorts by time made, to a quarter of a microsecond.
+
+    48 bits of Unix milliseconds, 12 bits of the millisecond's fraction (the RFC's method 3), 62 random bits.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    time_hex = f"{milliseconds:012x}"
+    fraction = (nanoseconds << 12) // 1_000_000
     # Ids are no secrets. The system's generator would hand over the interpreter at each call, and a
     # thread that makes a thousand ids would wait for it a thousand times.
-    bits = f"{random.getrandbits(76):019x}"
+    bits = f"{random.getrandbits(64):016x}"
     # Version 7 stands in the 13th digit; the variant's two bits in the 17th, 8 to b.
     variant = "89ab"[int(bits[0], 16) & 3]
-    return f"{time_hex[:8]}-{time_hex[8:]}-7{bits[1:4]}-{variant}{bits[4:7]}-{bits[7:]}"
+    return f"{time_hex[:8]}-{time_hex[8:]}-7{fraction:03x}-{variant}{bits[1:4]}-{bits[4:]}"
 
 
 def new_secret(prefix: str) -> str:

@@ -26,10 +26,10 @@ from tests.bench.measuring import Options, Result, Series, ratio, share_cores
 from tests.bench.service import ACCOUNTS, Stage, checkpoint, cpu_seconds, metering_server, stage
 
 RATE = 500
-SECONDS = 6
+SECONDS = 4
 CONNECTIONS = 16
 CROWDS = (1, 16, 64)
-CROWD_SECONDS = 3.0
+CROWD_SECONDS = 2.0
 # More than can be answered in the time.
 REQUESTS = 30_000
 AT_MOST = 3.0
