@@ -179,10 +179,7 @@ def _keep_pace(
     answers: list[bytes],
 ) -> None:
     """Begin each request when it is due, on whatever connection is idle; all are small and sent at once."""
-    poll = select.epoll()
     by_number = {connection.socket.fileno(): connection for connection in connections}
-    for number in by_number:
-        poll.register(number, select.EPOLLIN)
     idle = list(by_number)
     waiting = collections.deque(due)
     while waiting or len(idle) < len(connections):
@@ -190,13 +187,13 @@ def _keep_pace(
             connection = by_number[idle.pop()]
             connection.start(next(requests))
             connection.begun = waiting.popleft()
-        # epoll counts in milliseconds and rounds up: the last one is spent asking again and again.
-        patience = waiting[0] - time.perf_counter() if waiting and idle else 1.0
-        for number, _ in poll.poll(max(0.0, patience - 0.001)):
+        # `select` waits for microseconds, where `epoll` would for milliseconds.
+        patience = max(0.0, waiting[0] - time.perf_counter()) if waiting and idle else None
+        busy = by_number.keys() - idle
+        for number in select.select(busy, (), (), patience)[0]:
             connection = by_number[number]
             answer = connection.receive()
             if answer is not None:
                 latencies.append(time.perf_counter() - connection.begun)
                 answers.append(answer)
                 idle.append(number)
-    poll.close()
