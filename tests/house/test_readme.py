@@ -9,6 +9,7 @@ import pytest
 from tests.house.source import ROOT, text_of
 
 LINES = 150
+TEXTS = ["README.md", "CONTRIBUTING.md", "docker/README.md", "docs/gateway.md", "docs/books.md"]
 COMMANDS = re.compile(r"^\s*(?:\$ )?(make [a-z-]+)", re.MULTILINE)
 
 
@@ -18,7 +19,7 @@ def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:
     assert COMMANDS.findall(readme)[:2] == ["make up", "make test"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docker/README.md"])
+@pytest.mark.parametrize("name", TEXTS)
 def test_the_commands_named_in_a_text_exist(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
     named = {
@@ -27,7 +28,7 @@ def test_the_commands_named_in_a_text_exist(name: str) -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docker/README.md"])
+@pytest.mark.parametrize("name", TEXTS)
 def test_the_links_of_a_text_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(name)):
         assert ((ROOT / name).parent / target).exists(), f"{name} links to {target}"
