@@ -24,7 +24,7 @@ from metering.api.encoding import (
     read_json,
 )
 from metering.api.errors import error_responses
-from metering.api.parameters import IdempotencyKey, read_idempotency_key
+from metering.api.parameters import IdempotencyKey, require_idempotency_key
 from metering.api.security import needs_scope
 from metering.api.state import services
 from metering.api.waiting import in_thread
@@ -236,9 +236,7 @@ async def create_grant(
 ) -> Response[GrantBody]:
     """Give credit, once per idempotency key: 201 where it was given now, 200 where it was before."""
     data = await read_json(request, CreateGrant)
-    key = read_idempotency_key(data.idempotency_key, idempotency_header)
-    if key is None:
-        raise InvalidParameter("is missing: a repeated call must not grant twice", param="idempotency_key")
+    key = require_idempotency_key(data.idempotency_key, idempotency_header, verb="grant")
     if bytes(data.amount_usd) and bytes(data.amount):
         raise InvalidParameter("is the same as amount_usd: send one of them", param="amount")
     pico = read_amount(data.amount if bytes(data.amount) else data.amount_usd, "amount_usd")

@@ -24,7 +24,7 @@ from metering.api.encoding import (
     read_signed_amount,
 )
 from metering.api.errors import error_responses
-from metering.api.parameters import IdempotencyKey, read_idempotency_key
+from metering.api.parameters import IdempotencyKey, require_idempotency_key
 from metering.api.security import needs_scope
 from metering.api.state import services
 from metering.api.waiting import in_thread
@@ -112,9 +112,7 @@ async def create_adjustment(
 ) -> Response[AdjustmentBody]:
     """Adjust the balance by hand, once per idempotency key: 201 where it is new, 200 where it is not."""
     data = await read_json(request, CreateAdjustment)
-    key = read_idempotency_key(data.idempotency_key, idempotency_header)
-    if key is None:
-        raise InvalidParameter("is missing: a repeated call must not adjust twice", param="idempotency_key")
+    key = require_idempotency_key(data.idempotency_key, idempotency_header, verb="adjust")
     pico = read_signed_amount(data.amount_usd, "amount_usd")
     wanted = WantedAdjustment(data.kind, pico, data.reason, request.auth.name)
     adjustment, is_new = await in_thread(

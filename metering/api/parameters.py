@@ -26,6 +26,14 @@ def read_idempotency_key(in_body: str | None, header: str | None) -> str | None:
     return next(iter(given), None)
 
 
+def require_idempotency_key(in_body: str | None, header: str | None, *, verb: str) -> str:
+    """The same, where there must be one: a call that is repeated shall not `verb` twice."""
+    key = read_idempotency_key(in_body, header)
+    if key is None:
+        raise InvalidParameter(f"is missing: a repeated call must not {verb} twice", param="idempotency_key")
+    return key
+
+
 async def refuse_unknown(request: Request[Any, Any, Any]) -> None:
     """Before a handler: raise `InvalidParameter` for a query parameter that is unknown, or given twice."""
     handler = request.route_handler

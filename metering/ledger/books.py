@@ -22,8 +22,8 @@ class Books:
     """One account under its lock. Amounts are picodollars.
 
     `held_pico` counts every open hold, expired or not; `updated_at` is when the posted balance last moved;
-    `next_expiry_at` is the soonest end of a credit, None where nothing ends. `posted` are the transfers of
-    this transaction, in order; `gave_back` says whether one of them gave back what was taken before.
+    `next_expiry_at` is the soonest end of a credit, None where nothing ends; `ends_sooner` says whether that
+    changed. `posted` are the transfers of this transaction, in order.
     """
 
     account_id: str
@@ -34,7 +34,7 @@ class Books:
     updated_at: datetime | None = None
     next_expiry_at: datetime | None = None
     posted: list[Posted] = field(default_factory=list)
-    gave_back: bool = False
+    ends_sooner: bool = False
 
     def moment(self, now: datetime) -> datetime:
         """`now`, and never before the balance last moved: an account's transfers are in order of time.
@@ -50,4 +50,11 @@ class Books:
         self.transfer_count += 1
         self.posted.append(Posted(transfer, self.transfer_count, self.posted_pico))
         if effect_pico > 0 and transfer.kind not in NEW_CREDIT:
-            self.gave_back = True
+            # It may go back to a lot that has ended: whoever looks next shall let it expire.
+            self.end_by(transfer.effective_at)
+
+    def end_by(self, at: datetime) -> None:
+        """Credit ends at that time, or may have ended by it."""
+        if self.next_expiry_at is None or at < self.next_expiry_at:
+            self.next_expiry_at = at
+            self.ends_sooner = True

@@ -14,7 +14,6 @@ from metering.errors import (
     AccountNotFound,
     BudgetExceeded,
     HoldClosed,
-    IdempotencyConflict,
     InsufficientCredits,
     InvalidApiKey,
     MeteringError,
@@ -27,6 +26,7 @@ from metering.ledger.holds import Closing, Hold, HoldState, may_extend, may_hold
 from metering.ledger.request_rate import Limits, Rate
 from metering.money import to_number
 from metering.services.api_keys import NO_SUCH_KEY, NOTED_EVERY
+from metering.services.idempotency import require_same
 from metering.storage.api_key_spend import KeyStanding
 from metering.storage.holds import Extension, FoundByKey, FoundExtension, NewHold
 
@@ -173,7 +173,7 @@ class Authorizing:
             raise AccountNotFound("There is no such account.", param="account_id")
         first = self._repeated.get((account_id, wanted.idempotency_key or ""))
         if first is not None:
-            _require_same(first[1], wanted.body_digest)
+            require_same(first[1], wanted.body_digest)
             return self._answer("repeated", self._holds[first[0]])
         if wanted.refusal is not None:
             raise wanted.refusal
@@ -231,7 +231,7 @@ class Authorizing:
     def _extend(self, wanted: Extend, hold: Hold) -> Held:
         first = self._extended.get((hold.id, wanted.idempotency_key or ""))
         if first is not None:
-            _require_same(first.body_digest, wanted.body_digest)
+            require_same(first.body_digest, wanted.body_digest)
             return self._answer("repeated", hold, first.overspend_pico)
         if wanted.refusal is not None:
             raise wanted.refusal
@@ -297,13 +297,6 @@ class Authorizing:
 def _limits(found: Found, account_id: str, now: datetime) -> tuple[Limits, Rate]:
     limits, rate = found.limits[account_id]
     return limits, Rate(now) if rate is None else rate.at(now)
-
-
-def _require_same(first: bytes, again: bytes) -> None:
-    if first != again:
-        raise IdempotencyConflict(
-            "This idempotency key was used with another body; nothing was done.", param="idempotency_key"
-        )
 
 
 def _require_open(hold: Hold, now: datetime) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from metering import ids
-from metering.errors import AlreadyCorrected, IdempotencyConflict, InvalidParameter, NotFound
+from metering.errors import AlreadyCorrected, InvalidParameter, NotFound
 from metering.ledger.adjustments import TRANSFER_KINDS, AdjustmentKind
 from metering.ledger.books import Books
 from metering.ledger.grants import MAX_GRANT_PICO
@@ -16,6 +16,7 @@ from metering.ledger.posting_rules import post_adjustment, post_reversal
 from metering.ledger.transfers import NEW_CREDIT, TransferKind
 from metering.money import to_number
 from metering.services.cost_changes import CostChanges, Price
+from metering.services.idempotency import require_same
 from metering.services.lots import expire_locked
 from metering.services.texts import checked
 from metering.storage import adjustments, corrections, lot_history, transfers
@@ -86,11 +87,7 @@ def adjust_credit(
         books, now = lock_account(driver(connection), account_id)
         first = adjustments.find_by_idempotency_key(connection, account_id, key)
         if first is not None:
-            if first.body_digest != wanted.digest():
-                raise IdempotencyConflict(
-                    "This idempotency key was used for another adjustment; nothing was done.",
-                    param="idempotency_key",
-                )
+            require_same(first.body_digest, wanted.digest(), used="for another adjustment")
             return first, False
         transfer = post_adjustment(
             ids.new_id(),

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from metering import ids
-from metering.errors import IdempotencyConflict, InvalidParameter
+from metering.errors import InvalidParameter
 from metering.ledger.grants import DEFAULT_PRIORITY, MAX_GRANT_PICO, GrantKind
 from metering.ledger.posting_rules import post_grant
 from metering.money import to_number
 from metering.services.ends import require_end
+from metering.services.idempotency import require_same
 from metering.services.texts import checked
-from metering.storage import balances, grants
+from metering.storage import grants
 from metering.storage.books import keep_books, lock_account
 from metering.storage.database import Database, driver
 from metering.storage.grants import Grant
@@ -52,7 +53,8 @@ def grant_credit(
         books, now = lock_account(driver(connection), account_id)
         first = grants.find_by_idempotency_key(connection, account_id, key)
         if first is not None:
-            return _again(first, wanted), False
+            require_same(first.body_digest, wanted.digest(), used="for another grant")
+            return first, False
         if wanted.expires_at is not None and wanted.expires_at <= now:
             raise InvalidParameter("must be in the future", param="expires_at")
         transfer = post_grant(
@@ -65,6 +67,8 @@ def grant_credit(
             actor=wanted.actor,
         )
         books.post(transfer)
+        if wanted.expires_at is not None:
+            books.end_by(wanted.expires_at)
         keep_books(driver(connection), [books], now)
         grant = Grant(
             id=ids.new_id(),
@@ -77,9 +81,6 @@ def grant_credit(
             **wanted._asdict(),
         )
         grants.insert_grant(connection, grant)
-        ends = [at for at in (books.next_expiry_at, wanted.expires_at) if at is not None]
-        if wanted.expires_at is not None:
-            balances.set_next_expiry(driver(connection), account_id, min(ends))
     return grant, True
 
 
@@ -89,11 +90,3 @@ def _check(wanted: Wanted) -> None:
     if not 0 < wanted.amount_pico <= MAX_GRANT_PICO:
         most = to_number(MAX_GRANT_PICO)
         raise InvalidParameter(f"must be more than zero and at most {most}", param="amount_usd")
-
-
-def _again(first: Grant, wanted: Wanted) -> Grant:
-    if first.body_digest != wanted.digest():
-        raise IdempotencyConflict(
-            "This idempotency key was used for another grant; nothing was done.", param="idempotency_key"
-        )
-    return first

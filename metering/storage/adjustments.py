@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
 from metering.ledger.adjustments import AdjustmentKind
-from metering.money import to_decimal, to_pico
+from metering.storage.keyed_rows import find_row, insert_row
 from metering.storage.ledger_tables import adjustments
 
 
@@ -31,31 +31,13 @@ class Adjustment(NamedTuple):
     created_at: datetime
 
 
-_AMOUNTS: Final = ("amount", "balance_after")
-_COLUMNS: Final = [adjustments.c[name.replace("_pico", "_usd")] for name in Adjustment._fields]
-
-
 def insert_adjustment(connection: Connection, adjustment: Adjustment) -> None:
     """Record an adjustment whose transfer is recorded."""
-    values: dict[str, Any] = adjustment._asdict()
-    for name in _AMOUNTS:
-        values[f"{name}_usd"] = to_decimal(values.pop(f"{name}_pico"))
-    connection.execute(insert(adjustments).values(**values))
+    insert_row(connection, adjustments, adjustment)
 
 
 def find_by_idempotency_key(
     connection: Connection, account_id: str, idempotency_key: str
 ) -> Adjustment | None:
     """The account's adjustment under this key."""
-    query = select(*_COLUMNS).where(
-        adjustments.c.account_id == account_id, adjustments.c.idempotency_key == idempotency_key
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for it)
-    for name in ("id", "account_id", "transfer_id"):
-        values[name] = str(values[name])
-    for name in _AMOUNTS:
-        values[f"{name}_pico"] = to_pico(values.pop(f"{name}_usd"))
-    return Adjustment(**values)
+    return find_row(connection, adjustments, Adjustment, account_id, idempotency_key)

@@ -30,7 +30,5 @@ def keep_books(connection: Connection[Any], moved: Sequence[Books], now: datetim
     transfers.append(connection, moved, now)
     balances.move_many(connection, moved, now)
     for books in moved:
-        # It may go back to a lot that has ended: whoever looks next shall let it expire.
-        if books.gave_back:
-            ends = [at for at in (books.next_expiry_at, books.moment(now)) if at is not None]
-            balances.set_next_expiry(connection, books.account_id, min(ends))
+        if books.ends_sooner:
+            balances.set_next_expiry(connection, books.account_id, books.next_expiry_at)

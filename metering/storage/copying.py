@@ -53,9 +53,9 @@ def text_array(values: Iterable[str | None]) -> str:
     return f"{{{','.join(map(_quoted, values))}}}"
 
 
-def moments(values: Iterable[datetime]) -> str:
-    """An array parameter of times; nearly all are the same one, whose text is made once."""
-    known: dict[datetime, str] = {}
+def moments(values: Iterable[datetime | None]) -> str:
+    """An array parameter of times; nearly all are the same one, whose text is made once. None is NULL."""
+    known: dict[datetime | None, str] = {None: "NULL"}
     texts_of = [known.get(value) or known.setdefault(value, str(value)) for value in values]
     return f"{{{','.join(texts_of)}}}"
 

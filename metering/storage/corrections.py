@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from psycopg import Connection
 
 from metering.money import to_number, to_pico
-from metering.storage.copying import array, text_array
+from metering.storage.copying import array, moments, text_array
 from metering.usage.event import Source, Status
 from metering.usage.history import EventCorrection
 
@@ -116,7 +116,7 @@ def append(connection: Connection[Any], corrections: Sequence[Correction], recor
         text_array(one.event_id for one in corrections),
         array(one.number for one in corrections),
         array(one.kind for one in corrections),
-        text_array(str(one.event_created_at) for one in corrections),
+        moments(one.event_created_at for one in corrections),
         array(one.source for one in corrections),
         text_array(one.model for one in corrections),
         array(to_number(one.cost_pico) for one in corrections),

@@ -15,7 +15,7 @@ from psycopg import Connection
 from metering.ledger.lots import Allocation, Entry, Lot, Movement, Needs, Receivable, Terms
 from metering.ledger.transfers import TransferKind
 from metering.money import to_number, to_pico
-from metering.storage.copying import array, text_array
+from metering.storage.copying import array, moments, text_array
 
 _PAGE: Final = 1_000
 _OPEN_POSITION: Final = """
@@ -213,12 +213,12 @@ def _keep_lots(connection: Connection[Any], account_id: str, lots: Iterable[Lot]
             array(lot.id for lot in kept),
             array(lot.terms.kind for lot in kept),
             array(lot.terms.priority for lot in kept),
-            _moments(lot.terms.expires_at for lot in kept),
+            moments(lot.terms.expires_at for lot in kept),
             array(lot.sequence for lot in kept),
             array(to_number(lot.amount_pico) for lot in kept),
             array(to_number(lot.rest_pico) for lot in kept),
             array(to_number(lot.used_pico) for lot in kept),
-            _moments(lot.created_at for lot in kept),
+            moments(lot.created_at for lot in kept),
         ]
         connection.execute(_KEEP_LOTS, [account_id, *columns])
 
@@ -243,10 +243,6 @@ def _append_movements(
             array(one.transfer_id for one in movements),
             text_array(one.settles_id for one in movements),
             array(to_number(one.amount_pico) for one in movements),
-            _moments(one.recorded_at for one in movements),
+            moments(one.recorded_at for one in movements),
         ]
         connection.execute(_APPEND_MOVEMENTS, [account_id, before, *columns])
-
-
-def _moments(values: Iterable[datetime | None]) -> str:
-    return text_array(None if value is None else str(value) for value in values)

@@ -22,7 +22,7 @@ from sqlalchemy import make_url
 
 from metering.storage.embedded import EmbeddedServer, _running_port
 from tests.crash.conftest import postmasters
-from tests.crash.service import REPOSITORY, Crowd, Service
+from tests.crash.service import REPOSITORY, Background, Crowd, Service
 
 SERVICES: Final = 4
 # A model whose price changes with the next book, and one that has none before.
@@ -122,25 +122,15 @@ def next_book(book: Path, place: Path) -> Path:
     return place
 
 
-class Operator:
+class Operator(Background):
     """Rates accounts' events again and again, by the one book and by the other, and is killed at times."""
 
     def __init__(self, fleet: Fleet, account_ids: Sequence[str], seed: str) -> None:
+        super().__init__()
         self._fleet = fleet
         self._account_ids = account_ids
         self._random = random.Random(seed)
-        self._over = threading.Event()
-        self._crowd = Crowd()
         self.done: Counter[str] = Counter()
-
-    def start(self) -> None:
-        """Begin."""
-        self._crowd.add(self._run)
-
-    def stop(self) -> None:
-        """Begin nothing any more, and wait for what was begun."""
-        self._over.set()
-        self._crowd.join()
 
     def _run(self) -> None:
         now = datetime.now(UTC)
@@ -159,24 +149,14 @@ class Operator:
             self.done[f"rerate {code}"] += 1
 
 
-class Killer:
+class Killer(Background):
     """Kills something at random moments, what is soon back more often than what is not."""
 
     def __init__(self, fleet: Fleet, seed: str) -> None:
+        super().__init__()
         self._fleet = fleet
         self._random = random.Random(seed)
-        self._over = threading.Event()
-        self._crowd = Crowd()
         self.killed: Counter[str] = Counter()
-
-    def start(self) -> None:
-        """Begin."""
-        self._crowd.add(self._run)
-
-    def stop(self) -> None:
-        """Kill nobody any more."""
-        self._over.set()
-        self._crowd.join()
 
     def _run(self) -> None:
         victims: list[Callable[[], None]] = [

@@ -204,6 +204,26 @@ class Crowd:
             self._errors.append(error)
 
 
+class Background:
+    """Something that goes on in a thread of its own from `start` until `stop`."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._crowd = Crowd()
+
+    def start(self) -> None:
+        """Begin."""
+        self._crowd.add(self._run)
+
+    def stop(self) -> None:
+        """Begin nothing any more, and wait for what was begun."""
+        self._over.set()
+        self._crowd.join()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on now.
 

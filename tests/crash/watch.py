@@ -17,7 +17,7 @@ from metering.services.audit import check_books
 from metering.storage.database import Database
 from tests.crash.fleet import Fleet
 from tests.crash.recorded import find_overspent, read_recorded
-from tests.crash.service import Crowd
+from tests.crash.service import Background
 from tests.crash.told import Told
 from tests.crash.verdict import compare, compare_all
 
@@ -29,28 +29,18 @@ _FEW: Final = 20
 _ALARM: Final = "a law of the books is broken"
 
 
-class Watch:
+class Watch(Background):
     """Compares what clients were told with what is recorded; `found` is set once something is wrong."""
 
     def __init__(self, fleet: Fleet, told: Told) -> None:
+        super().__init__()
         self._fleet = fleet
         self._told = told
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._crowd = Crowd()
         self.found = threading.Event()
         self.findings: list[str] = []
         self.checks = 0
         self.corrections: Counter[str] = Counter()
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._crowd.add(self._run)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self._crowd.join()
 
     def report(self, findings: Iterable[str]) -> None:
         """Something is wrong, and that is the end of the run."""
