@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from metering import telemetry
-from metering.services.lots import allocate_all, expire_due
+from metering.services.lots import expire_due
 from metering.storage.database import Database
 
 # How often to say how far it has come, where there is much to do, such as after an upgrade.
@@ -26,8 +26,7 @@ def settle_lots(database: Database) -> None:
             said_at = time.monotonic()
             _LOG.info("settling lots", transfers=laid)
 
-    allocate_all(database, tell=tell)
-    expired = expire_due(database)
+    expired = expire_due(database, tell=tell)
     if laid or expired:
         seconds = f"{time.monotonic() - begun:.1f}"
         _LOG.info("lots settled", transfers=laid, expired_lots=expired, seconds=seconds)

@@ -104,8 +104,8 @@ def settle_expiry(database: Database, account_id: str) -> int:
     allocate(database, account_id)
     with database.snapshot() as connection:
         raw, now = driver(connection), clock.now()
-        ends_at = balances.find_many(raw, [account_id], now)[account_id].next_expiry_at
-        if (ends_at is None or ends_at > now) and not lots.has_ended(raw, account_id, now):
+        balance = balances.find_many(raw, [account_id], now)[account_id]
+        if not balance.may_expire(now) and not lots.has_ended(raw, account_id, now):
             return 0
     with database.transaction() as connection:
         raw = driver(connection)
@@ -116,9 +116,9 @@ def settle_expiry(database: Database, account_id: str) -> int:
     return len(books.posted)
 
 
-def expire_due(database: Database) -> int:
-    """Bring all lots up to date and expire what has ended: the number of lots; each account by itself."""
-    allocate_all(database)
+def expire_due(database: Database, *, tell: Callable[[int], None] = _silent) -> int:
+    """Bring all lots up to date, as `allocate_all` does, and expire what has ended: the number of lots."""
+    allocate_all(database, tell=tell)
     expired, after = 0, lots.NO_ACCOUNT
     while True:
         with database.snapshot() as connection:

@@ -38,8 +38,7 @@ def get_statement(
     Raises `AccountNotFound`.
     """
     statement = _read(database, account_id, window, before, limit)
-    ends_at = statement.balance.next_expiry_at
-    if ends_at is not None and ends_at <= clock.now():
+    if statement.balance.may_expire(clock.now()):
         settle_expiry(database, account_id)
         statement = _read(database, account_id, window, before, limit)
     return statement
