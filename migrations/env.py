@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from alembic import context
 from sqlalchemy import NullPool, create_engine
 
-from metering.storage import ledger_tables, tables  # noqa: F401  (they fill the metadata)
+from metering.storage import ledger_tables, notice_tables, payment_tables, tables  # noqa: F401  (they fill the metadata)
 from metering.storage.columns import metadata
 from metering.storage.database import connect_arguments
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Date,
     ForeignKeyConstraint,
@@ -37,7 +38,9 @@ from metering.storage.columns import (
 )
 
 # The row whose lock orders everything that happens to an account's money. `held_usd` counts every open hold,
-# also one that has expired since it was last looked at; `next_expiry_at` is the soonest end of a credit.
+# also one that has expired since it was last looked at; `next_expiry_at` is the soonest end of a credit;
+# `frozen_usd` is credit under dispute. A fall below one of the two thresholds, null where off, is noticed as
+# it is posted.
 # Updated once per batch and account: room on the page keeps those updates in place (HOT).
 balances = Table(
     "balances",
@@ -49,8 +52,14 @@ balances = Table(
     required("held_usd", USD, "0"),
     required("transfer_count", BigInteger(), "0"),
     optional("next_expiry_at", MOMENT),
+    required("frozen_usd", USD, "0"),
+    optional("auto_topup_below_usd", USD),
+    optional("low_balance_usd", USD),
     finite("posted_usd"),
     not_negative("held_usd"),
+    not_negative("frozen_usd"),
+    positive("auto_topup_below_usd"),
+    positive("low_balance_usd"),
     Index(
         "balances_next_expiry_at_idx", "next_expiry_at", postgresql_where=text("next_expiry_at IS NOT NULL")
     ),
@@ -259,6 +268,7 @@ lots = Table(
     required("rest_usd", USD),
     required("used_usd", USD),
     required("created_at", MOMENT),
+    required("is_frozen", Boolean(), "false"),
     CheckConstraint("kind IN ('paid', 'promotional')", name="kind_known"),
     CheckConstraint("rest_usd + used_usd <= amount_usd", name="within_amount"),
     positive("amount_usd"),

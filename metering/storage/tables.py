@@ -47,6 +47,7 @@ accounts = Table(
     required("requests_per_minute", Integer(), "50"),
     required("tokens_per_minute", BigInteger(), "2000000"),
     required("created_at", MOMENT),
+    optional("email", Text()),
 )
 
 # The index is not unique: a unique key would need account_id, which a presented key doesn't carry.

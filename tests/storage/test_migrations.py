@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
 
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007"]
 # What Alembic doesn't compare: checks, storage parameters, predicates and the columns' order.
 CATALOGUE = """
 SELECT 'column', attrelid::regclass::text, attnum::text,

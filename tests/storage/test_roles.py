@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from metering.storage import notice_tables, payment_tables  # noqa: F401  (they fill the metadata)
 from metering.storage.columns import metadata
 from metering.storage.database import Database, sqlstate
 from metering.storage.ledger_tables import balances, transfers
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
 ACCOUNT = uuid.UUID(int=1)
 UPDATED = {
-    "accounts", "api_key_spend", "api_keys", "balances", "holds", "lot_positions", "lots", "receivables",
-    "request_rates", "service_tokens", "usage_rollups",
+    "accounts", "api_key_spend", "api_keys", "auto_topups", "balances", "cards", "disputes", "holds", "jobs",
+    "lot_positions", "lots", "mails", "payment_customers", "processor_events", "receivables", "refunds",
+    "request_rates", "service_tokens", "top_ups", "usage_rollups", "webhook_deliveries", "webhook_endpoints",
 }  # fmt: skip
 TABLES = sorted(metadata.tables)
 

@@ -1,0 +1,1 @@
+"""Cards: the only room that talks to Stripe."""
