@@ -64,6 +64,13 @@ class BudgetExceeded(InsufficientCredits):
     code = "budget_exceeded"
 
 
+class InvalidSignature(MeteringError):
+    """A webhook that its sender did not sign, or signed too long ago."""
+
+    code = "invalid_signature"
+    http_status = 401
+
+
 class InsufficientScope(MeteringError):
     """The token is good, but not for this: use one with the scope named in the message."""
 
@@ -127,6 +134,20 @@ class AlreadyCorrected(MeteringError):
     http_status = 409
 
 
+class NotRefundable(MeteringError):
+    """Less can be refunded than was asked for; the message says how much, and why."""
+
+    code = "not_refundable"
+    http_status = 409
+
+
+class PaymentRefused(MeteringError):
+    """The payment processor understood and refuses, for the reason in the message; nothing happened."""
+
+    code = "payment_refused"
+    http_status = 409
+
+
 class LimitReached(MeteringError):
     """An adjustable limit, such as keys per account, is full."""
 
@@ -156,6 +177,13 @@ class Unavailable(MeteringError):
     """Nothing was recorded, or it is not known: send the same again after `Retry-After` seconds."""
 
     code = "service_unavailable"
+    http_status = 503
+
+
+class PaymentsUnavailable(MeteringError):
+    """The payment processor can't be reached, or is not configured: send the same again later."""
+
+    code = "payments_unavailable"
     http_status = 503
 
 

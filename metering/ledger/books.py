@@ -23,7 +23,8 @@ class Books:
 
     `held_pico` counts every open hold, expired or not; `updated_at` is when the posted balance last moved;
     `next_expiry_at` is the soonest end of a credit, None where nothing ends; `ends_sooner` says whether that
-    changed. `posted` are the transfers of this transaction, in order.
+    changed. `frozen_pico` is credit under dispute. `posted` are the transfers of this transaction, in order.
+    The two thresholds are None where nobody wants to know of a fall below them.
     """
 
     account_id: str
@@ -33,8 +34,25 @@ class Books:
     transfer_count: int = 0
     updated_at: datetime | None = None
     next_expiry_at: datetime | None = None
+    frozen_pico: int = 0
+    auto_topup_below_pico: int | None = None
+    low_balance_pico: int | None = None
     posted: list[Posted] = field(default_factory=list)
     ends_sooner: bool = False
+
+    @property
+    def available_pico(self) -> int:
+        """What can still be promised; expired holds are to be closed before."""
+        return self.posted_pico - self.held_pico - self.frozen_pico
+
+    def fell_below(self, threshold_pico: int | None) -> bool:
+        """Whether this transaction took the posted balance from the threshold, or above, to below it.
+
+        So a fall is noticed once, by the transaction that made it.
+        """
+        if threshold_pico is None or self.posted_pico >= threshold_pico:
+            return False
+        return self.posted_pico - sum(one.transfer.effect_pico for one in self.posted) >= threshold_pico
 
     def moment(self, now: datetime) -> datetime:
         """`now`, and never before the balance last moved: an account's transfers are in order of time.

@@ -1,7 +1,7 @@
 """The chart of ledger accounts (accounting.md), and what kind of account each is.
 
-`cash:manual` is ours: paid credit that came outside the processor, such as a bank transfer, so that
-`cash:stripe` can be reconciled to the last cent.
+`cash:manual` and `tax:payable` are ours: paid credit that came outside the processor, such as a bank
+transfer, and tax that was paid on top of a top-up, so that `cash:stripe` can be reconciled to the last cent.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class LedgerAccount(StrEnum):
     REVENUE_GPU_CLOUD = "revenue:gpu_cloud"
     REVENUE_HOSTED_AGENTS = "revenue:hosted_agents"
     PROMO_EXPENSE = "promo_expense"
+    TAX_PAYABLE = "tax:payable"
     REFUNDS = "refunds"
     DISPUTES = "disputes"
     BREAKAGE = "breakage"
@@ -56,6 +57,7 @@ _KINDS = {
     LedgerAccount.REVENUE_GPU_CLOUD: Kind.INCOME,
     LedgerAccount.REVENUE_HOSTED_AGENTS: Kind.INCOME,
     LedgerAccount.PROMO_EXPENSE: Kind.CONTRA_INCOME,
+    LedgerAccount.TAX_PAYABLE: Kind.LIABILITY,
     LedgerAccount.REFUNDS: Kind.ASSET,
     LedgerAccount.DISPUTES: Kind.ASSET,
     LedgerAccount.BREAKAGE: Kind.INCOME,

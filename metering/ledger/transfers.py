@@ -10,7 +10,11 @@ from metering.ledger.chart import LedgerAccount
 
 
 class TransferKind(StrEnum):
-    """Why money moved. The first five are the cost of usage; a reversal is the mirror of any other."""
+    """Why money moved. The first five are the cost of usage; a reversal is the mirror of any other.
+
+    The last three pass the customer's credit by: tax on a top-up, the processor's fee, and money that the
+    processor paid out or took for a refund or a dispute.
+    """
 
     USAGE = "usage"
     AMENDMENT = "amendment"
@@ -22,10 +26,25 @@ class TransferKind(StrEnum):
     ADJUSTMENT = "adjustment"
     GOODWILL = "goodwill"
     EXPIRY = "expiry"
+    TOP_UP = "top_up"
+    BONUS = "bonus"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    TAX = "tax"
+    FEE = "fee"
+    SETTLEMENT = "settlement"
 
 
 # What brings new credit; all other kinds, towards the customer, give back what was taken.
-NEW_CREDIT: Final = frozenset({TransferKind.GRANT, TransferKind.ADJUSTMENT, TransferKind.GOODWILL})
+NEW_CREDIT: Final = frozenset(
+    {
+        TransferKind.GRANT,
+        TransferKind.ADJUSTMENT,
+        TransferKind.GOODWILL,
+        TransferKind.TOP_UP,
+        TransferKind.BONUS,
+    }
+)
 
 
 class _Fields(NamedTuple):

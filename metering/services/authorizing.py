@@ -184,7 +184,7 @@ class Authorizing:
             left_pico = key.budget.left_pico
             if not may_hold(wanted.amount_pico, left_pico):
                 raise _over_budget(left_pico, wanted.amount_pico)
-        available_pico = account.books.posted_pico - account.books.held_pico
+        available_pico = account.books.available_pico
         if not may_hold(wanted.amount_pico, available_pico):
             raise _no_credit(available_pico, wanted.amount_pico)
         return self._grant(account, wanted, None if key is None else key.id)
@@ -243,7 +243,7 @@ class Authorizing:
             if not may_extend(increment_pico, left_pico):
                 raise _over_budget(left_pico, increment_pico)
         books = self._accounts[hold.account_id].books
-        available_pico = books.posted_pico - books.held_pico
+        available_pico = books.available_pico
         if not may_extend(increment_pico, available_pico):
             raise _no_credit(available_pico, increment_pico)
         beyond_pico = overspend(increment_pico, available_pico)
@@ -290,8 +290,7 @@ class Authorizing:
 
     def _answer(self, verb: str, hold: Hold, overspend_pico: int = 0) -> Held:
         books = self._accounts[hold.account_id].books
-        balance = Balance(books.posted_pico, books.held_pico, books.updated_at)
-        return Held(verb, hold, balance, overspend_pico)
+        return Held(verb, hold, Balance.of(books), overspend_pico)
 
 
 def _limits(found: Found, account_id: str, now: datetime) -> tuple[Limits, Rate]:

@@ -18,7 +18,9 @@ from metering.storage.copying import array, moments
 _LOCK_THOSE: Final = """
     SELECT account_id::text, (posted_usd * 1000000000000)::numeric(38,0)::text,
            (held_usd * 1000000000000)::numeric(38,0)::text, event_count, transfer_count, updated_at,
-           next_expiry_at
+           next_expiry_at, (frozen_usd * 1000000000000)::numeric(38,0)::text,
+           (auto_topup_below_usd * 1000000000000)::numeric(38,0)::text,
+           (low_balance_usd * 1000000000000)::numeric(38,0)::text
       FROM balances WHERE account_id = ANY({}) ORDER BY balances.account_id FOR UPDATE
 """
 _LOCK: Final = _LOCK_THOSE.format("%s::uuid[]").encode()
@@ -36,13 +38,17 @@ _SET_HELD: Final = """
       FROM unnest(%s::uuid[], %s::numeric[]) AS moved (account_id, held_usd)
      WHERE kept.account_id = moved.account_id
 """
+_SET_FROZEN: Final = "UPDATE balances SET frozen_usd = %s WHERE account_id = %s"
+_SET_THRESHOLDS: Final = """
+    UPDATE balances SET auto_topup_below_usd = %s, low_balance_usd = %s WHERE account_id = %s
+"""
 _SET_EXPIRY: Final = "UPDATE balances SET next_expiry_at = %s WHERE account_id = %s"
 # A hold whose time is up counts for nothing, also before anybody has closed it.
 _FIND: Final = """
     SELECT account_id::text, posted_usd, held_usd - coalesce((
                SELECT sum(amount_usd) FROM holds
                 WHERE holds.account_id = balances.account_id AND state = 'open' AND expires_at <= %s), 0),
-           updated_at, next_expiry_at
+           updated_at, next_expiry_at, frozen_usd
       FROM balances WHERE account_id = ANY(%s::uuid[])
 """
 _OPEN: Final = "INSERT INTO balances (account_id) VALUES (%s)"
@@ -64,7 +70,23 @@ def lock_asked(connection: Connection[Any], asked: Asked) -> Iterable[Books]:
 
 
 def _books(_cursor: object) -> Callable[[Sequence[Any]], Books]:
-    return lambda row: Books(row[0], int(row[1]), int(row[2]), row[3], row[4], row[5], row[6])
+    def made(row: Sequence[Any]) -> Books:
+        account_id, posted, held, events, transfers, updated_at, next_expiry_at, frozen, *thresholds = row
+        below, low = (None if one is None else int(one) for one in thresholds)
+        return Books(
+            account_id,
+            int(posted),
+            int(held),
+            events,
+            transfers,
+            updated_at,
+            next_expiry_at,
+            int(frozen),
+            below,
+            low,
+        )
+
+    return made
 
 
 def move_many(connection: Connection[Any], moved: Sequence[Books], now: datetime) -> None:
@@ -96,10 +118,24 @@ def set_next_expiry(connection: Connection[Any], account_id: str, at: datetime |
     connection.execute(_SET_EXPIRY, [at, account_id])
 
 
+def set_frozen(connection: Connection[Any], books: Books) -> None:
+    """Keep how much is under dispute."""
+    connection.execute(_SET_FROZEN, [to_number(books.frozen_pico), books.account_id])
+
+
+def set_thresholds(connection: Connection[Any], books: Books) -> None:
+    """Keep below what a fall is noticed."""
+    below, low = (
+        None if one is None else to_number(one)
+        for one in (books.auto_topup_below_pico, books.low_balance_pico)
+    )
+    connection.execute(_SET_THRESHOLDS, [below, low, books.account_id])
+
+
 def find_many(connection: Connection[Any], account_ids: Iterable[str], now: datetime) -> dict[str, Balance]:
     """The balances of those accounts that exist as they are at `now`, without a lock."""
     rows = connection.execute(_FIND, [now, array(account_ids)])
     return {
-        account_id: Balance(to_pico(posted), to_pico(held), updated_at, next_expiry_at)
-        for account_id, posted, held, updated_at, next_expiry_at in rows
+        account_id: Balance(to_pico(posted), to_pico(held), updated_at, next_expiry_at, to_pico(frozen))
+        for account_id, posted, held, updated_at, next_expiry_at, frozen in rows
     }

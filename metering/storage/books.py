@@ -1,6 +1,7 @@
 """Accounts' books, locked and kept: how every use case moves money.
 
-Lock the accounts, read the clock, post, keep.
+Lock the accounts, read the clock, post, keep. Where a balance falls below one of its thresholds, the
+transaction that made it fall notes so: one purchase of the auto top-up at a time, and a notice.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import Any
 
 from psycopg import Connection
 
-from metering import clock
+from metering import clock, ids
 from metering.errors import AccountNotFound
 from metering.ledger.books import Books
-from metering.storage import balances, transfers
+from metering.ledger.notices import NoticeType
+from metering.money import to_number
+from metering.storage import auto_topups, balances, notices, transfers
 
 
 def lock_account(connection: Connection[Any], account_id: str) -> tuple[Books, datetime]:
@@ -32,3 +35,12 @@ def keep_books(connection: Connection[Any], moved: Sequence[Books], now: datetim
     for books in moved:
         if books.ends_sooner:
             balances.set_next_expiry(connection, books.account_id, books.next_expiry_at)
+        if books.fell_below(books.auto_topup_below_pico):
+            auto_topups.open_purchase(connection, books.account_id, ids.new_id(), books.moment(now))
+        if books.fell_below(books.low_balance_pico):
+            told = {
+                "balance": to_number(books.posted_pico),
+                "threshold": to_number(books.low_balance_pico or 0),
+            }
+            kind = NoticeType.BALANCE_LOW
+            notices.append(connection, books.account_id, ids.new_id(), kind, told, books.moment(now))

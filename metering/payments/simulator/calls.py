@@ -165,7 +165,9 @@ def _expand(state: State, node: Json, owner: Json, prefix: str, parts: list[str]
             value = node[head] = shown(found)
     elif name in resource.included:
         if value is None:
-            value = node[head] = shown(resource.included[name](state, state.get(owner["object"], owner["id"])))
+            value = node[head] = shown(
+                resource.included[name](state, state.get(owner["object"], owner["id"]))
+            )
     elif not (rest and isinstance(value, dict | list)):
         raise _not_expandable(path)
     if not rest or value is None:
@@ -178,5 +180,6 @@ def _expand(state: State, node: Json, owner: Json, prefix: str, parts: list[str]
 
 
 def _not_expandable(path: str) -> Refusal:
-    return Refusal(f"This property cannot be expanded ({path}).", code="property_not_expandable", param="expand")
-
+    return Refusal(
+        f"This property cannot be expanded ({path}).", code="property_not_expandable", param="expand"
+    )

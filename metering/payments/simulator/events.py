@@ -9,12 +9,12 @@ from metering.payments.simulator.state import API_VERSION, State
 
 
 def _make_event(state: State, type: str, about: Json, previous: Json) -> None:
-    """Keep the event of a change; those who observe the state deliver it."""
+    """Keep the event of a change, and put it in the outbox."""
     data: Json = {"object": shown(about)}
     if previous:
         data["previous_attributes"] = shown(previous)
     waiting = sum(1 for endpoint in state.iter_kind("webhook_endpoint") if wants(endpoint, type))
-    state.add(
+    event = state.add(
         {
             "id": state.new_id("evt"),
             "object": "event",
@@ -27,6 +27,7 @@ def _make_event(state: State, type: str, about: Json, previous: Json) -> None:
             "type": type,
         }
     )
+    state.outbox.append(event)
 
 
 def wants(endpoint: Json, type: str) -> bool:
@@ -64,7 +65,9 @@ RESOURCE = Resource(
             "GET",
             "/v1/events",
             _list,
-            listing("EventListParams", type=text, types=Items(text, 20), created=moments, delivery_success=flag),
+            listing(
+                "EventListParams", type=text, types=Items(text, 20), created=moments, delivery_success=flag
+            ),
         ),
     ),
     observe=_make_event,

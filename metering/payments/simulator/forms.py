@@ -62,7 +62,9 @@ class Form:
                 path = _inside(param, name)
                 raise Refusal(f"Missing required param: {path}.", code="parameter_missing", param=path)
         return {
-            name: None if raw[name] == "" else _read(reader, raw[name], _inside(param, name), sdk + _camel(name))
+            name: None
+            if raw[name] == ""
+            else _read(reader, raw[name], _inside(param, name), sdk + _camel(name))
             for name, reader in self.fields.items()
             if name in raw and not self._is_empty(name, raw[name], param)
         }
@@ -109,7 +111,9 @@ def stripes_own(sdk: str) -> frozenset[str]:
     head, params, nested = name.partition("Params")
     module = importlib.import_module(".".join(["stripe.params", *rooms]))
     outer = getattr(module, head + params, None)
-    found = outer if outer is None or not nested else vars(importlib.import_module(outer.__module__)).get(name)
+    found = (
+        outer if outer is None or not nested else vars(importlib.import_module(outer.__module__)).get(name)
+    )
     return frozenset(getattr(found, "__annotations__", {})) - frozenset(base)
 
 

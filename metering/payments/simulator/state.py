@@ -55,6 +55,7 @@ class State:
     origin: Origin = field(default_factory=Origin)
     observers: list[Observer] = field(default_factory=list)
     objects: dict[str, dict[str, Json]] = field(default_factory=dict)
+    outbox: list[Json] = field(default_factory=list)
     _later: list[Callable[[], None]] = field(default_factory=list)
 
     def load(self) -> None:
@@ -65,6 +66,7 @@ class State:
     def clear(self) -> None:
         """Forget everything."""
         self.objects.clear()
+        self.outbox.clear()
         self._later.clear()
         self.ahead = timedelta(0)
         self.journal.clear()
@@ -87,7 +89,9 @@ class State:
 
     def change(self, changed: Json, event: str | None = None, /, **changes: Any) -> Json:  # noqa: ANN401  (JSON)
         """Change an object's fields and tell of it, with what they were before in `previous_attributes`."""
-        before = {name: copy.deepcopy(changed.get(name)) for name in changes if changed.get(name) != changes[name]}
+        before = {
+            name: copy.deepcopy(changed.get(name)) for name in changes if changed.get(name) != changes[name]
+        }
         changed.update(changes)
         self.journal.write(changed)
         if event:
