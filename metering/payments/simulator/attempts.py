@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from metering.payments.simulator.calls import shown
 from metering.payments.simulator.cards import DECLINES
 from metering.payments.simulator.charges import make_charge, take_funds
-from metering.payments.simulator.declines import decline_refusal, last_error
+from metering.payments.simulator.declines import NOT_AUTHENTICATED, decline_refusal, last_error
 from metering.payments.simulator.payment_methods import attach, check_usable
 from metering.payments.simulator.refusals import Json, Refusal
 from metering.payments.simulator.state import State
 
-# Observed by whoever must act on a charge that succeeded, such as disputes.
-CONFIRMABLE = frozenset({"requires_payment_method", "requires_confirmation", "requires_action"})
+CONFIRMABLE: Final = frozenset({"requires_payment_method", "requires_confirmation", "requires_action"})
 
 
 def attempt(
     state: State, intent: Json, method: Json, *, off_session: bool = False, authenticated: bool = False
 ) -> Json:
-    """Try to take the intent's money with this method; a declined card is a `Refusal`, told on the intent, too.
+    """Try to take the intent's money with this method; a declined card is a `Refusal`, told there too.
 
     On-session, a card that wants authentication leaves the intent in `requires_action`.
     """
     check_usable(method, intent["customer"])
     behaviour = method["_behaviour"]
     state.change(intent, payment_method=method["id"], last_payment_error=None, next_action=None)
-    intent["_off_session"] = off_session
     if not authenticated and wants_authentication(method, off_session=off_session):
         if off_session or intent["_error_on_requires_action"]:
             raise _declined(state, intent, method, "authentication_required")
         return _ask(state, intent)
-    if behaviour["decline"] and (authenticated or behaviour["decline"] in DECLINES):
+    if behaviour["decline"]:
         raise _declined(state, intent, method, behaviour["decline"])
     _keep_method(state, intent, method, authenticated=authenticated)
     if behaviour["settles"] == "later":
         charge = make_charge(state, intent, method, "pending")
-        return state.change(intent, "payment_intent.processing", status="processing", latest_charge=charge["id"])
+        return state.change(
+            intent, "payment_intent.processing", status="processing", latest_charge=charge["id"]
+        )
     return _succeed(state, intent, make_charge(state, intent, method, "succeeded"))
 
 
@@ -57,7 +59,7 @@ def finish_action(state: State, intent: Json, *, succeeded: bool) -> Json:
     if succeeded:
         return attempt(state, intent, method, authenticated=True)
     refusal = Refusal(
-        "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+        NOT_AUTHENTICATED,
         code="payment_intent_authentication_failure",
         status=402,
         type="card_error",
@@ -86,7 +88,12 @@ def fail(state: State, intent: Json, decline: str = "insufficient_funds") -> Jso
     method = state.get("payment_method", intent["payment_method"])
     why = DECLINES[decline]
     state.change(
-        charge, "charge.failed", status="failed", paid=False, failure_code=why.code, failure_message=why.message
+        charge,
+        "charge.failed",
+        status="failed",
+        paid=False,
+        failure_code=why.code,
+        failure_message=why.message,
     )
     return state.change(
         intent,
@@ -149,11 +156,12 @@ def _declined(state: State, intent: Json, method: Json, decline: str) -> Refusal
 
 
 def _keep_method(state: State, intent: Json, method: Json, *, authenticated: bool) -> None:
-    if intent["setup_future_usage"]:
+    of_type = intent["payment_method_options"].get(method["type"], {})
+    if usage := of_type.get("setup_future_usage") or intent["setup_future_usage"]:
         if intent["customer"]:
             attach(state, method, intent["customer"])
         # What was authenticated for later use needs no authentication then.
-        if intent["setup_future_usage"] == "off_session" and authenticated:
+        if usage == "off_session" and authenticated:
             state.change(method, _set_up=True)
     if not method["customer"]:
         state.change(method, _spent=True)

@@ -21,7 +21,14 @@ def processing_fee(amount: int) -> int:
 
 
 def move(
-    state: State, type: str, amount: int, source: Json, *, fee: int = 0, category: str = "", description: str = ""
+    state: State,
+    type: str,
+    amount: int,
+    source: Json,
+    *,
+    fee: int = 0,
+    category: str = "",
+    description: str = "",
 ) -> Json:
     """Book `amount` less `fee`, in cents; `source` is the charge, refund or dispute it is for."""
     return state.add(

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import metering.payments.simulator
 from metering.payments.simulator.forms import NOTHING, Form
 from metering.payments.simulator.refusals import Json, Refusal
 from metering.payments.simulator.state import Observer, State
+
+if TYPE_CHECKING:
+    from metering.payments.simulator.server import Simulator
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,23 @@ class Page:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the state, its decoded parameters, and `doors`, what only the control API may move."""
+    """One call: the state, its decoded parameters and, for pages and the control API, the simulator."""
 
     state: State
     method: str
     path: str
     form: Json
-    doors: Any = None
+    given_simulator: Simulator | None = None
+
+    @property
+    def simulator(self) -> Simulator:
+        """The simulator, for the calls that may move its faults and webhooks."""
+        if self.given_simulator is None:
+            raise Refusal("No call of Stripe's moves the simulator.")
+        return self.given_simulator
 
     def page(self, kind: str, **wanted: object) -> Json:
-        """A list of the kind's objects whose fields have the values wanted; those wanted as None don't matter."""
+        """A list of the kind's objects whose fields have the values wanted; None is any value."""
         matching = {name: value for name, value in wanted.items() if value is not None}
         return paged(self, list(self.state.iter_kind(kind, **matching)))
 
@@ -66,7 +75,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Resource:
-    """The calls of a resource. `expandable` are its fields that hold an id; `included` makes those on demand."""
+    """The calls of a resource. Its `expandable` fields hold an id; `included` are made on demand."""
 
     name: str
     routes: tuple[Route, ...] = ()
@@ -132,8 +141,8 @@ def _within(bounds: Mapping[str, int] | None, rows: list[Json]) -> list[Json]:
 
 def shown(kept: Json) -> Json:
     """A copy of an object without what is the simulator's own."""
-    bare: Json = json.loads(json.dumps(kept))
-    return _bared(bare)
+    bare: Json = _bared(kept)
+    return bare
 
 
 def _bared(value: Any) -> Any:  # noqa: ANN401  (JSON)

@@ -54,7 +54,8 @@ DECLINES: Final = MappingProxyType(
         "card_velocity_exceeded": Decline(
             "card_declined",
             "card_velocity_exceeded",
-            "Your card was declined for making repeated attempts too frequently or exceeding its amount limit.",
+            "Your card was declined for making repeated attempts too frequently or exceeding its amount "
+            "limit.",
             _TRY_LATER,
         ),
         "expired_card": Decline("expired_card", "expired_card", "Your card has expired.", "do_not_try_again"),
@@ -77,7 +78,7 @@ DECLINES: Final = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class TestCard:
+class Card:
     """A row of Stripe's table; `names` are its ready-made payment methods `pm_card_…` and tokens `tok_…`."""
 
     number: str
@@ -87,23 +88,23 @@ class TestCard:
     funding: str = "credit"
 
 
-def _declining(number: str, decline: str, *names: str) -> TestCard:
-    return TestCard(number, names, Behaviour(decline=decline))
+def _declining(number: str, decline: str, *names: str) -> Card:
+    return Card(number, names, Behaviour(decline=decline))
 
 
 CARDS: Final = (
-    TestCard("4242424242424242", ("visa",)),
-    TestCard("4000056655665556", ("visa_debit",), funding="debit"),
-    TestCard("5555555555554444", ("mastercard",), brand="mastercard"),
-    TestCard("2223003122003222", brand="mastercard"),
-    TestCard("5200828282828210", ("mastercard_debit",), brand="mastercard", funding="debit"),
-    TestCard("5105105105105100", ("mastercard_prepaid",), brand="mastercard", funding="prepaid"),
-    TestCard("378282246310005", ("amex",), brand="amex"),
-    TestCard("371449635398431", brand="amex"),
-    TestCard("6011111111111117", ("discover",), brand="discover"),
-    TestCard("3056930009020004", ("diners",), brand="diners"),
-    TestCard("3566002020360505", ("jcb",), brand="jcb"),
-    TestCard("6200000000000005", ("unionpay",), brand="unionpay"),
+    Card("4242424242424242", ("visa",)),
+    Card("4000056655665556", ("visa_debit",), funding="debit"),
+    Card("5555555555554444", ("mastercard",), brand="mastercard"),
+    Card("2223003122003222", brand="mastercard"),
+    Card("5200828282828210", ("mastercard_debit",), brand="mastercard", funding="debit"),
+    Card("5105105105105100", ("mastercard_prepaid",), brand="mastercard", funding="prepaid"),
+    Card("378282246310005", ("amex",), brand="amex"),
+    Card("371449635398431", brand="amex"),
+    Card("6011111111111117", ("discover",), brand="discover"),
+    Card("3056930009020004", ("diners",), brand="diners"),
+    Card("3566002020360505", ("jcb",), brand="jcb"),
+    Card("6200000000000005", ("unionpay",), brand="unionpay"),
     _declining("4000000000000002", "generic_decline", "visa_chargeDeclined", "chargeDeclined"),
     _declining(
         "4000000000009995",
@@ -112,7 +113,9 @@ CARDS: Final = (
         "chargeDeclinedInsufficientFunds",
     ),
     _declining("4000000000009987", "lost_card", "visa_chargeDeclinedLostCard", "chargeDeclinedLostCard"),
-    _declining("4000000000009979", "stolen_card", "visa_chargeDeclinedStolenCard", "chargeDeclinedStolenCard"),
+    _declining(
+        "4000000000009979", "stolen_card", "visa_chargeDeclinedStolenCard", "chargeDeclinedStolenCard"
+    ),
     _declining("4100000000000019", "fraudulent", "radarBlock", "chargeDeclinedFraudulent"),
     _declining("4000000000000069", "expired_card", "chargeDeclinedExpiredCard"),
     _declining("4000000000000127", "incorrect_cvc", "chargeDeclinedIncorrectCvc"),
@@ -123,48 +126,46 @@ CARDS: Final = (
         "visa_chargeDeclinedVelocityLimitExceeded",
         "chargeDeclinedVelocityLimitExceeded",
     ),
-    TestCard(
+    Card(
         "4000000000000341",
         ("chargeCustomerFail",),
         Behaviour(decline="generic_decline", declines_early=False),
     ),
-    TestCard(
+    Card(
         "4000002500003155",
         ("authenticationRequiredOnSetup",),
         Behaviour(authentication="unless_set_up"),
     ),
-    TestCard("4000002760003184", ("authenticationRequired",), Behaviour(authentication="always")),
-    TestCard("4000000000003220", ("threeDSecure2Required",), Behaviour(authentication="always")),
-    TestCard(
+    Card("4000002760003184", ("authenticationRequired",), Behaviour(authentication="always")),
+    Card("4000000000003220", ("threeDSecure2Required",), Behaviour(authentication="always")),
+    Card(
         "4000003800000446",
         ("authenticationRequiredSetupForOffSession",),
         Behaviour(authentication="on_session"),
     ),
-    TestCard(
+    Card(
         "4000008260003178",
         ("authenticationRequiredChargeDeclinedInsufficientFunds",),
         Behaviour(decline="insufficient_funds", declines_early=False, authentication="unless_set_up"),
     ),
-    TestCard(
+    Card(
         "4000008400001629",
         ("threeDSecureRequiredChargeDeclined",),
         Behaviour(decline="generic_decline", declines_early=False, authentication="always"),
     ),
-    TestCard("4000000000000259", ("createDispute",), Behaviour(dispute="fraudulent")),
-    TestCard(
-        "4000000000002685", ("createProductNotReceivedDispute",), Behaviour(dispute="product_not_received")
-    ),
-    TestCard(
+    Card("4000000000000259", ("createDispute",), Behaviour(dispute="fraudulent")),
+    Card("4000000000002685", ("createProductNotReceivedDispute",), Behaviour(dispute="product_not_received")),
+    Card(
         "4000000000001976", ("createDisputeInquiry",), Behaviour(dispute="product_not_received", inquiry=True)
     ),
-    TestCard("4000000000007726", ("pendingRefund",), Behaviour(refund="pending")),
-    TestCard("4000000000005126", ("refundFail",), Behaviour(refund="fails")),
+    Card("4000000000007726", ("pendingRefund",), Behaviour(refund="pending")),
+    Card("4000000000005126", ("refundFail",), Behaviour(refund="fails")),
 )
 _BY_NUMBER: Final = MappingProxyType({card.number: card for card in CARDS})
 _BY_NAME: Final = MappingProxyType({name: card for card in CARDS for name in card.names})
 
 
-def find_ready_made(id: str) -> TestCard | None:
+def find_ready_made(id: str) -> Card | None:
     """The card behind `pm_card_…` or `tok_…`, or None."""
     for prefix in ("pm_card_", "tok_"):
         if id.startswith(prefix):
@@ -172,7 +173,7 @@ def find_ready_made(id: str) -> TestCard | None:
     return None
 
 
-def by_number(number: str) -> TestCard:
+def by_number(number: str) -> Card:
     """The test card; a `Refusal` as Stripe's for a number that is none."""
     digits = number.replace(" ", "").replace("-", "")
     if card := _BY_NUMBER.get(digits):
@@ -201,7 +202,7 @@ def _passes_luhn(digits: str) -> bool:
     return len(digits) >= 12 and sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0
 
 
-def card_fields(card: TestCard, exp_month: int, exp_year: int, *, cvc: bool) -> Json:
+def card_fields(card: Card, exp_month: int, exp_year: int, *, cvc: bool) -> Json:
     """The `card` of a payment method."""
     return {
         "brand": card.brand,

@@ -9,12 +9,26 @@ from metering.payments.simulator.calls import Call, Resource, Route, paged
 from metering.payments.simulator.cards import DECLINES
 from metering.payments.simulator.customers import merged
 from metering.payments.simulator.declines import outcome
-from metering.payments.simulator.forms import Form, listing, metadata, moments, nested, choice, text
+from metering.payments.simulator.forms import Form, choice, listing, metadata, moments, nested, text
 from metering.payments.simulator.refusals import Json
 from metering.payments.simulator.state import State
 
 # What the networks allow on a statement.
 DESCRIPTOR_CHARACTERS: Final = 22
+_NEVER_SET: Final = (
+    "application",
+    "application_fee",
+    "application_fee_amount",
+    "failure_balance_transaction",
+    "on_behalf_of",
+    "receipt_number",
+    "review",
+    "shipping",
+    "source",
+    "source_transfer",
+    "transfer_data",
+    "transfer_group",
+)
 
 
 def make_charge(state: State, intent: Json, method: Json, status: str, decline: str | None = None) -> Json:
@@ -25,12 +39,10 @@ def make_charge(state: State, intent: Json, method: Json, status: str, decline: 
     charge = {
         "id": charge_id,
         "object": "charge",
+        **dict.fromkeys(_NEVER_SET),
         "amount": intent["amount"],
         "amount_captured": intent["amount"] if status == "succeeded" else 0,
         "amount_refunded": 0,
-        "application": None,
-        "application_fee": None,
-        "application_fee_amount": None,
         "balance_transaction": None,
         "billing_details": method["billing_details"],
         "calculated_statement_descriptor": _descriptor(state, intent["statement_descriptor"], suffix),
@@ -40,13 +52,11 @@ def make_charge(state: State, intent: Json, method: Json, status: str, decline: 
         "customer": intent["customer"],
         "description": intent["description"],
         "disputed": False,
-        "failure_balance_transaction": None,
         "failure_code": why.code if why else None,
         "failure_message": why.message if why else None,
         "fraud_details": {},
         "livemode": False,
         "metadata": dict(intent["metadata"]),
-        "on_behalf_of": None,
         "outcome": outcome(decline),
         "paid": status != "failed",
         "payment_intent": intent["id"],
@@ -54,18 +64,11 @@ def make_charge(state: State, intent: Json, method: Json, status: str, decline: 
         "payment_method_details": _details(method, intent["amount"]),
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
-        "receipt_number": None,
         "receipt_url": f"{state.settings.base_url}/receipts/{charge_id}" if status == "succeeded" else None,
         "refunded": False,
-        "review": None,
-        "shipping": None,
-        "source": None,
-        "source_transfer": None,
         "statement_descriptor": intent["statement_descriptor"],
         "statement_descriptor_suffix": suffix,
         "status": status,
-        "transfer_data": None,
-        "transfer_group": None,
         "_behaviour": method["_behaviour"],
     }
     return state.add(charge, f"charge.{status}")
@@ -91,10 +94,25 @@ def _descriptor(state: State, whole: str | None, suffix: str | None) -> str:
 
 
 def _details(method: Json, amount: int) -> Json:
-    if method["type"] != "card":
-        return {"type": method["type"], method["type"]: {**method[method["type"]]}}
+    if method["type"] == "us_bank_account":
+        known = method["us_bank_account"]
+        named = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
+        debit = {"expected_debit_date": None, "mandate": None, "payment_reference": None}
+        return {
+            "type": "us_bank_account",
+            "us_bank_account": {**{name: known[name] for name in named}, **debit},
+        }
     card = method["card"]
-    kept = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4", "regulated_status")
+    kept = (
+        "brand",
+        "country",
+        "exp_month",
+        "exp_year",
+        "fingerprint",
+        "funding",
+        "last4",
+        "regulated_status",
+    )
     checked = {name: "pass" if value else None for name, value in card["checks"].items()}
     unavailable = {"status": "unavailable"}
     return {
@@ -168,6 +186,8 @@ RESOURCE = Resource(
             listing("ChargeListParams", customer=text, payment_intent=text, created=moments),
         ),
     ),
-    expandable=frozenset({"balance_transaction", "customer", "failure_balance_transaction", "payment_intent"}),
+    expandable=frozenset(
+        {"balance_transaction", "customer", "failure_balance_transaction", "payment_intent"}
+    ),
     included={"refunds": refunds_of},
 )

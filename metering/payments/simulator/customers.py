@@ -6,12 +6,12 @@ import secrets
 from typing import Any
 
 from metering.payments.simulator.calls import Call, Resource, Route
-from metering.payments.simulator.forms import Form, listing, metadata, moments, nested, text, text_of
+from metering.payments.simulator.forms import Fields, Form, listing, metadata, moments, nested, text, text_of
 from metering.payments.simulator.refusals import Json, Refusal
 from metering.payments.simulator.state import State
 
 _ADDRESS = nested(dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), text))
-_FIELDS = {
+_FIELDS: Fields = {
     "address": _ADDRESS,
     "description": text,
     "email": text_of(512),

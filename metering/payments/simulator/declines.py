@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from metering.payments.simulator.calls import shown
 from metering.payments.simulator.cards import DECLINES
 from metering.payments.simulator.refusals import Json, Refusal
+
+NOT_AUTHENTICATED: Final = (
+    "We are unable to authenticate your payment method. Please choose a different payment method and try "
+    "again."
+)
 
 
 def decline_refusal(reason: str, **more: object) -> Refusal:

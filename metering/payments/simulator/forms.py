@@ -7,6 +7,7 @@ SDK's own parameter types know it, as Stripe's but not simulated.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from metering.payments.simulator.refusals import Json, Refusal
 
 Raw = str | dict[str, Any]
 Reader = Callable[[Raw, str], Any]
+Fields = Mapping[str, Reader]
 
 _EXTRA: Final = frozenset({"expand"})
 
@@ -47,39 +49,33 @@ def _below(node: dict[str, Any], name: str, key: str) -> dict[str, Any]:
 class Form:
     """The parameters of a call: readers by name, those it needs, and the SDK's type of all there are."""
 
-    fields: Mapping[str, Reader] = field(default_factory=dict)
+    fields: Fields = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     sdk: str = ""
 
-    def read(self, raw: Raw, param: str = "", sdk: str = "") -> Json:
+    def read(self, raw: Raw, param: str = "", sdk: str | None = None) -> Json:
         """What was sent, typed; what wasn't is absent, and what was unset by "" is None."""
         if not isinstance(raw, dict):
             raise Refusal("Invalid object", param=param)
-        sdk = sdk or self.sdk
+        sdk = self.sdk if sdk is None else sdk
         self._refuse_others(raw, param, sdk)
         for name in self.needed:
+            path = _inside(param, name)
+            if raw.get(name) == "":
+                raise Refusal(
+                    f"You passed an empty string for '{path}'. We assume empty values are an attempt to "
+                    f"unset a parameter; however '{path}' cannot be unset. You should remove '{path}' from "
+                    "your request or supply a non-empty value.",
+                    code="parameter_invalid_empty",
+                    param=path,
+                )
             if name not in raw:
-                path = _inside(param, name)
                 raise Refusal(f"Missing required param: {path}.", code="parameter_missing", param=path)
         return {
-            name: None
-            if raw[name] == ""
-            else _read(reader, raw[name], _inside(param, name), sdk + _camel(name))
+            name: None if raw[name] == "" else _read(reader, raw[name], _inside(param, name), f"{sdk}/{name}")
             for name, reader in self.fields.items()
-            if name in raw and not self._is_empty(name, raw[name], param)
+            if name in raw
         }
-
-    def _is_empty(self, name: str, raw: Raw, param: str) -> bool:
-        if raw == "" and name in self.needed:
-            path = _inside(param, name)
-            raise Refusal(
-                f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a "
-                f"parameter; however '{path}' cannot be unset. You should remove '{path}' from your request "
-                "or supply a non-empty value.",
-                code="parameter_invalid_empty",
-                param=path,
-            )
-        return False
 
     def _refuse_others(self, raw: Mapping[str, Any], param: str, sdk: str) -> None:
         others = [name for name in raw if name not in self.fields and (param or name not in _EXTRA)]
@@ -105,16 +101,27 @@ NOTHING: Final = Form()
 
 
 def stripes_own(sdk: str) -> frozenset[str]:
-    """The parameters that the SDK knows of a type such as `PaymentIntentCreateParams`; none if it is unknown."""
-    *rooms, name = sdk.split(".")
+    """The parameters that the SDK knows of a type such as `PaymentIntentCreateParams`, if it knows it.
+
+    `PaymentIntentCreateParams/transfer_data` is the type of that hash's own. The SDK is loaded only now.
+    """
     base = importlib.import_module("stripe._request_options").RequestOptions.__annotations__
+    name, *below = sdk.split("/")
+    for field_name in below:
+        # ForwardRef("Literal['']|CustomerCreateParamsAddress"), perhaps in a List
+        found = re.search(r"\w+Params\w+", repr(_annotations(name).get(field_name, "")))
+        name = ".".join(filter(None, (name.rpartition(".")[0], found[0]))) if found else ""
+    return frozenset(_annotations(name)) - frozenset(base)
+
+
+def _annotations(sdk: str) -> Mapping[str, Any]:
+    *rooms, name = sdk.split(".")
     head, params, nested = name.partition("Params")
     module = importlib.import_module(".".join(["stripe.params", *rooms]))
-    outer = getattr(module, head + params, None)
-    found = (
-        outer if outer is None or not nested else vars(importlib.import_module(outer.__module__)).get(name)
-    )
-    return frozenset(getattr(found, "__annotations__", {})) - frozenset(base)
+    found = getattr(module, head + params, None)
+    if found is not None and nested:
+        found = vars(importlib.import_module(found.__module__)).get(name)
+    return getattr(found, "__annotations__", {})
 
 
 def _read(reader: Reader, raw: Raw, param: str, sdk: str) -> object:
@@ -127,10 +134,6 @@ def _read(reader: Reader, raw: Raw, param: str, sdk: str) -> object:
 
 def _inside(param: str, name: str) -> str:
     return f"{param}[{name}]" if param else name
-
-
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
 
 
 @dataclass(frozen=True)
@@ -162,14 +165,14 @@ class Items:
         return [(raw[name], f"{param}[{name}]") for name in sorted(raw, key=int)]
 
 
-def nested(fields: Mapping[str, Reader], *needed: str) -> Nested:
+def nested(fields: Fields, *needed: str) -> Nested:
     """A hash with these parameters."""
     return Nested(Form(fields, needed))
 
 
 def text(raw: Raw, param: str) -> str:
     """Text of at most 5,000 characters."""
-    return text_of(5_000)(raw, param)
+    return str(text_of(5_000)(raw, param))
 
 
 def text_of(maximum: int) -> Reader:
@@ -212,7 +215,7 @@ def between(minimum: int, maximum: int) -> Reader:
 
 def flag(raw: Raw, param: str) -> bool:
     """`true` or `false`."""
-    if raw not in {"true", "false"}:
+    if not isinstance(raw, str) or raw not in {"true", "false"}:
         raise Refusal(f"Invalid boolean: {raw}", param=param)
     return raw == "true"
 
@@ -221,10 +224,9 @@ def choice(*values: str) -> Reader:
     """One of these words."""
 
     def read(raw: Raw, param: str) -> str:
-        if raw not in values:
-            listed = ", ".join(values)
-            raise Refusal(f"Invalid {param}: must be one of {listed}", param=param)
-        return str(raw)
+        if isinstance(raw, str) and raw in values:
+            return raw
+        raise Refusal(f"Invalid {param}: must be one of {', '.join(values)}", param=param)
 
     return read
 
@@ -260,7 +262,7 @@ def moments(raw: Raw, param: str) -> dict[str, int]:
     return Form(dict.fromkeys(("gt", "gte", "lt", "lte"), integer)).read(raw, param, "RangeQueryParam")
 
 
-PAGING: Final[Mapping[str, Reader]] = MappingProxyType(
+PAGING: Final[Fields] = MappingProxyType(
     {"limit": between(1, 100), "starting_after": text, "ending_before": text}
 )
 

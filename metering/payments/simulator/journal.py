@@ -15,9 +15,10 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._file: TextIO | None = None
+        self._lines: list[str] = []
 
     def load(self) -> list[Json]:
-        """The newest version of each object, oldest object first; the file is written anew with these alone."""
+        """The newest version of each object, oldest object first; the file keeps these alone."""
         if self._path is None:
             return []
         kept: dict[tuple[str, str], Json] = {}
@@ -37,13 +38,20 @@ class Journal:
         return objects
 
     def write(self, changed: Json) -> None:
-        """Append one object; it is with the operating system when this returns, and outlives a kill."""
+        """Append one object with the next `flush`."""
         if self._file:
-            self._file.write(_line(changed))
+            self._lines.append(_line(changed))
+
+    def flush(self) -> None:
+        """Hand over what a call changed at once: with the operating system, it outlives a kill."""
+        if self._file and self._lines:
+            self._file.write("".join(self._lines))
             self._file.flush()
+            self._lines.clear()
 
     def clear(self) -> None:
         """Empty the file."""
+        self._lines.clear()
         if self._file:
             self._file.truncate(0)
 

@@ -9,8 +9,10 @@ from metering.payments.simulator.calls import Call, Resource, Route, shown
 from metering.payments.simulator.charges import DESCRIPTOR_CHARACTERS
 from metering.payments.simulator.customers import merged
 from metering.payments.simulator.forms import (
+    Fields,
     Form,
     Items,
+    Raw,
     choice,
     currency,
     flag,
@@ -23,16 +25,17 @@ from metering.payments.simulator.forms import (
     text_of,
 )
 from metering.payments.simulator.payment_methods import use_payment_method
-from metering.payments.simulator.refusals import Json, Refusal
+from metering.payments.simulator.refusals import Json, Refusal, refuse_checkouts
 from metering.payments.simulator.state import State
 
 _LEAST_CENTS: Final = 50
 _MOST_CENTS: Final = 99_999_999
 _NO_RETURN_URL: Final = (
-    "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these "
-    "payment methods might redirect your customer off of your page, you must provide a `return_url`. If you don't "
-    "want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` to `true` and "
-    "`automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents."
+    "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of "
+    "these payment methods might redirect your customer off of your page, you must provide a `return_url`. "
+    "If you don't want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` "
+    "to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and "
+    "Payment Intents."
 )
 _KEPT: Final = (
     "amount",
@@ -51,25 +54,24 @@ def make_intent(state: State, form: Json) -> Json:
     check_amount(form["amount"])
     if customer := form.get("customer"):
         state.get("customer", customer, "customer")
-    types = form.get("payment_method_types")
-    automatic = form.get("automatic_payment_methods") or ({"enabled": True} if types is None else None)
-    if automatic:
-        automatic = {"allow_redirects": automatic.get("allow_redirects", "always"), "enabled": automatic["enabled"]}
-    id = state.new_id("pi")
+    allowed = form.get("allowed_payment_method_types")
+    automatic = {"allow_redirects": "always", **form.get("automatic_payment_methods", {"enabled": True})}
+    intent_id = state.new_id("pi")
     intent = {
-        "id": id,
+        "id": intent_id,
         "object": "payment_intent",
         **{name: form.get(name) for name in _KEPT},
         "amount_capturable": 0,
         "amount_details": {"tip": {}},
         "amount_received": 0,
+        "allowed_payment_method_types": allowed,
         "application": None,
         "application_fee_amount": None,
         "automatic_payment_methods": automatic,
         "canceled_at": None,
         "cancellation_reason": None,
         "capture_method": form.get("capture_method", "automatic_async"),
-        "client_secret": f"{id}_secret_{state.new_id('x')[2:]}",
+        "client_secret": f"{intent_id}_secret_{state.new_id('x')[2:]}",
         "confirmation_method": "automatic",
         "created": state.now(),
         "excluded_payment_method_types": None,
@@ -80,8 +82,9 @@ def make_intent(state: State, form: Json) -> Json:
         "next_action": None,
         "on_behalf_of": None,
         "payment_method": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": types or ["card", "us_bank_account"],
+        "payment_method_options": form.get("payment_method_options")
+        or {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_types": allowed or ["card", "us_bank_account"],
         "processing": None,
         "review": None,
         "shipping": None,
@@ -90,36 +93,46 @@ def make_intent(state: State, form: Json) -> Json:
         "transfer_data": None,
         "transfer_group": None,
         "_error_on_requires_action": False,
-        "_off_session": False,
         "_return_url": None,
     }
-    _check_descriptors(intent)
+    check_descriptors(intent, intent["payment_method_types"])
     return state.add(intent, "payment_intent.created")
+
+
+def may_redirect(intent: Json) -> bool:
+    """Whether a payment or setup intent takes methods that send the customer elsewhere, and so back again."""
+    automatic = intent["automatic_payment_methods"]
+    narrowed = intent["allowed_payment_method_types"] is not None
+    return bool(automatic["enabled"]) and automatic["allow_redirects"] == "always" and not narrowed
 
 
 def check_amount(amount: int) -> None:
     """A `Refusal` of Stripe's for less than 50 cents or more than eight digits."""
     if amount < 1:
-        raise Refusal("This value must be greater than or equal to 1.", code="parameter_invalid_integer", param="amount")
-    if amount < _LEAST_CENTS:
         raise Refusal(
-            "Amount must be at least $0.50 usd", code="amount_too_small", param="amount"
+            "This value must be greater than or equal to 1.", code="parameter_invalid_integer", param="amount"
         )
+    if amount < _LEAST_CENTS:
+        raise Refusal("Amount must be at least $0.50 usd", code="amount_too_small", param="amount")
     if amount > _MOST_CENTS:
         raise Refusal("Amount must be no more than $999,999.99", code="amount_too_large", param="amount")
 
 
-def _check_descriptors(intent: Json) -> None:
-    if intent["statement_descriptor"] and intent["payment_method_types"] == ["card"]:
+def check_descriptors(given: Json, types: list[str]) -> None:
+    """A `Refusal` for a descriptor that no statement would show; `types` are the payment methods allowed."""
+    if given.get("statement_descriptor") and types == ["card"]:
         raise Refusal(
             "You cannot use the `statement_descriptor` parameter for card charges: "
             "use `statement_descriptor_suffix` instead.",
             param="statement_descriptor",
         )
     for name in ("statement_descriptor", "statement_descriptor_suffix"):
-        given = intent[name] or ""
-        if len(given) > DESCRIPTOR_CHARACTERS or set(given) & set("<>\\'\"*") or (given and given.isdecimal()):
-            raise Refusal(f"The {name} is invalid: at most 22 characters, a letter among them.", param=name)
+        text_of_it = given.get(name) or ""
+        has_letter = any(letter.isalpha() for letter in text_of_it)
+        if len(text_of_it) > DESCRIPTOR_CHARACTERS or set(text_of_it) & set("<>\\'\"*"):
+            raise Refusal(f"The {name} has more than 22 characters, or one of < > \\ ' \" *.", param=name)
+        if text_of_it and not has_letter:
+            raise Refusal(f"The {name} must have a letter.", param=name)
 
 
 def _create(call: Call) -> Json:
@@ -142,11 +155,11 @@ def _retrieve(call: Call, id: str) -> Json:
 def _update(call: Call, id: str) -> Json:
     state, form = call.state, call.form
     intent = state.get("payment_intent", id)
-    changes = {name: form[name] for name in _KEPT if name in form}
+    changes: Json = {name: form[name] for name in _KEPT if name in form}
     if "metadata" in form:
         changes["metadata"] = merged(intent["metadata"], form["metadata"])
     if intent["status"] not in CONFIRMABLE and set(changes) - {"metadata", "description", "receipt_email"}:
-        raise _unexpected(intent, "updated")
+        raise _unexpected(intent, "update")
     if "amount" in changes:
         check_amount(changes["amount"])
     if changes.get("customer"):
@@ -154,7 +167,7 @@ def _update(call: Call, id: str) -> Json:
     if form.get("payment_method"):
         changes["payment_method"] = use_payment_method(state, form["payment_method"])["id"]
         changes["status"] = "requires_confirmation"
-    _check_descriptors({**intent, **changes})
+    check_descriptors({**intent, **changes}, intent["payment_method_types"])
     return state.change(intent, **changes)
 
 
@@ -164,20 +177,20 @@ def _confirm(call: Call, id: str) -> Json:
 
 def _confirm_with(call: Call, intent: Json) -> Json:
     state, form = call.state, call.form
+    refuse_checkouts(intent, "confirm")
     if intent["status"] not in CONFIRMABLE:
-        raise _unexpected(intent, "confirmed")
+        raise _unexpected(intent, "confirm")
     method_id = form.get("payment_method") or intent["payment_method"]
     if not method_id:
         raise Refusal(
-            "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update "
-            "the PaymentIntent with a payment method and then confirm it again, or confirm it again directly with "
-            "a payment method or ConfirmationToken.",
+            "You cannot confirm this PaymentIntent because it's missing a payment method. You can either "
+            "update the PaymentIntent with a payment method and then confirm it again, or confirm it again "
+            "directly with a payment method or ConfirmationToken.",
             code="payment_intent_unexpected_state",
             payment_intent=shown(intent),
         )
-    automatic = intent["automatic_payment_methods"]
     return_url = form.get("return_url") or intent["_return_url"]
-    if automatic and automatic["enabled"] and automatic["allow_redirects"] == "always" and not return_url:
+    if may_redirect(intent) and not return_url:
         raise Refusal(_NO_RETURN_URL, payment_intent=shown(intent))
     if "setup_future_usage" in form:
         intent["setup_future_usage"] = form["setup_future_usage"]
@@ -191,8 +204,9 @@ def _confirm_with(call: Call, intent: Json) -> Json:
 
 def _cancel(call: Call, id: str) -> Json:
     intent = call.state.get("payment_intent", id)
+    refuse_checkouts(intent, "cancel")
     if intent["status"] not in CONFIRMABLE:
-        raise _unexpected(intent, "canceled")
+        raise _unexpected(intent, "cancel")
     return call.state.change(
         intent,
         "payment_intent.canceled",
@@ -203,31 +217,35 @@ def _cancel(call: Call, id: str) -> Json:
     )
 
 
-def _unexpected(intent: Json, what: str) -> Refusal:
-    message = (
-        f"You cannot {what.removesuffix('ed').replace('cancel', 'cancel')} this PaymentIntent because it has a "
-        f"status of {intent['status']}."
+def _unexpected(intent: Json, verb: str) -> Refusal:
+    why = f"it has a status of {intent['status']}"
+    if verb == "confirm" and intent["status"] == "succeeded":
+        why = "it has already succeeded after being previously confirmed"
+    return Refusal(
+        f"You cannot {verb} this PaymentIntent because {why}.",
+        code="payment_intent_unexpected_state",
+        payment_intent=shown(intent),
     )
-    if what == "confirmed" and intent["status"] == "succeeded":
-        message = (
-            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
-        )
-    return Refusal(message, code="payment_intent_unexpected_state", payment_intent=shown(intent))
 
 
 def _list(call: Call) -> Json:
     return call.page("payment_intent", customer=call.form.get("customer"))
 
 
-_CONFIRMING: Final = {
+def _off_session(raw: Raw, param: str) -> bool:
+    """`true`, or why the customer is away; `false` where they aren't."""
+    return str(choice("true", "false", "one_off", "recurring")(raw, param)) != "false"
+
+
+_CONFIRMING: Fields = {
     "error_on_requires_action": flag,
-    "off_session": flag,
+    "off_session": _off_session,
     "payment_method": text,
     "receipt_email": text,
     "return_url": text,
     "setup_future_usage": choice("off_session", "on_session"),
 }
-_DESCRIBING: Final = {
+_DESCRIBING: Fields = {
     "amount": integer,
     "currency": currency,
     "customer": text,
@@ -239,13 +257,13 @@ _DESCRIBING: Final = {
     "statement_descriptor": text,
     "statement_descriptor_suffix": text,
 }
-_CREATING: Final = {
+_CREATING: Fields = {
     "automatic_payment_methods": nested(
         {"allow_redirects": choice("always", "never"), "enabled": flag}, "enabled"
     ),
     "capture_method": choice("automatic", "automatic_async"),
     "confirm": flag,
-    "payment_method_types": Items(choice("card", "us_bank_account")),
+    "allowed_payment_method_types": Items(choice("card", "us_bank_account")),
 }
 _REASON = choice("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 _PATH: Final = "/v1/payment_intents"
@@ -257,12 +275,16 @@ RESOURCE = Resource(
             _PATH,
             _create,
             Form(
-                {**_DESCRIBING, **_CONFIRMING, **_CREATING}, ("amount", "currency"), "PaymentIntentCreateParams"
+                {**_DESCRIBING, **_CONFIRMING, **_CREATING},
+                ("amount", "currency"),
+                "PaymentIntentCreateParams",
             ),
         ),
         Route("GET", f"{_PATH}/{{id}}", _retrieve, Form(sdk="PaymentIntentRetrieveParams")),
         Route("POST", f"{_PATH}/{{id}}", _update, Form(_DESCRIBING, sdk="PaymentIntentUpdateParams")),
-        Route("POST", f"{_PATH}/{{id}}/confirm", _confirm, Form(_CONFIRMING, sdk="PaymentIntentConfirmParams")),
+        Route(
+            "POST", f"{_PATH}/{{id}}/confirm", _confirm, Form(_CONFIRMING, sdk="PaymentIntentConfirmParams")
+        ),
         Route(
             "POST",
             f"{_PATH}/{{id}}/cancel",

@@ -6,10 +6,11 @@ from typing import Any
 
 from metering.payments.simulator import cards
 from metering.payments.simulator.calls import Call, Resource, Route
-from metering.payments.simulator.cards import Behaviour, TestCard
+from metering.payments.simulator.cards import Behaviour, Card
 from metering.payments.simulator.customers import merged
 from metering.payments.simulator.declines import decline_refusal
 from metering.payments.simulator.forms import (
+    Fields,
     Form,
     between,
     choice,
@@ -23,8 +24,8 @@ from metering.payments.simulator.state import State
 
 _NEVER_USED_TWICE = (
     "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared "
-    "with a connected account without Customer attachment, or was detached from a Customer. It may not be used "
-    "again. To use a PaymentMethod multiple times, you must attach it to a Customer first."
+    "with a connected account without Customer attachment, or was detached from a Customer. It may not be "
+    "used again. To use a PaymentMethod multiple times, you must attach it to a Customer first."
 )
 _BILLING = nested(
     {
@@ -34,13 +35,23 @@ _BILLING = nested(
         "phone": text,
     }
 )
-_CARD = nested({"number": text, "exp_month": between(1, 12), "exp_year": between(0, 2_100), "cvc": text, "token": text})
+_CARD = nested(
+    {"number": text, "exp_month": between(1, 12), "exp_year": between(0, 2_100), "cvc": text, "token": text}
+)
 # Ready-made bank account, and what it does; its payments wait until the control API settles or fails them.
 _BANK_ACCOUNT = "pm_usBankAccount"
 
 
-def make_card(state: State, card: TestCard, exp_month: int, exp_year: int, *, cvc: bool, **fields: Any) -> Json:  # noqa: ANN401
-    """A new payment method, attached to nobody; `fields` may be billing_details, metadata, allow_redisplay."""
+def make_card(
+    state: State,
+    card: Card,
+    exp_month: int,
+    exp_year: int,
+    *,
+    cvc: bool,
+    **fields: Any,  # noqa: ANN401  (JSON)
+) -> Json:
+    """A payment method, attached to nobody; `fields` may be billing_details, metadata, allow_redisplay."""
     made = _make(state, "card", card.behaviour, fields)
     made["card"] = cards.card_fields(card, exp_month, exp_year, cvc=cvc)
     return state.add(made)
@@ -64,7 +75,13 @@ def make_bank_account(state: State, **fields: Any) -> Json:  # noqa: ANN401  (JS
 
 
 def _make(state: State, type: str, behaviour: Behaviour, fields: Json) -> Json:
-    billing = {"address": {}, "email": None, "name": None, "phone": None, **(fields.get("billing_details") or {})}
+    billing = {
+        "address": {},
+        "email": None,
+        "name": None,
+        "phone": None,
+        **(fields.get("billing_details") or {}),
+    }
     parts = ("city", "country", "line1", "line2", "postal_code", "state")
     billing["address"] = {**dict.fromkeys(parts), **(billing["address"] or {})}
     return {
@@ -107,8 +124,8 @@ def check_usable(method: Json, customer_id: str | None) -> None:
         )
     if method["customer"] and method["customer"] != customer_id:
         raise Refusal(
-            f"The customer does not have a payment method with the ID {method['id']}. The payment method must "
-            "be attached to the customer.",
+            f"The customer does not have a payment method with the ID {method['id']}. The payment method "
+            "must be attached to the customer.",
             code="resource_missing",
             param="payment_method",
         )
@@ -136,13 +153,15 @@ def _create(call: Call) -> Json:
         return make_card(call.state, card, 12, year, cvc=True, **_more(form))
     for name in ("number", "exp_month", "exp_year"):
         if name not in given:
-            raise Refusal(f"Missing required param: card[{name}].", code="parameter_missing", param=f"card[{name}]")
+            raise Refusal(
+                f"Missing required param: card[{name}].", code="parameter_missing", param=f"card[{name}]"
+            )
     year = given["exp_year"] + (2_000 if given["exp_year"] < 100 else 0)
     card = checked_card(call.state, given["number"], given["exp_month"], year)
     return make_card(call.state, card, given["exp_month"], year, cvc="cvc" in given, **_more(form))
 
 
-def checked_card(state: State, number: str, exp_month: int, exp_year: int) -> TestCard:
+def checked_card(state: State, number: str, exp_month: int, exp_year: int) -> Card:
     """The test card of that number; a `Refusal` of Stripe's for an unknown number or a past expiry."""
     card = cards.by_number(number)
     months = (state.now() // 2_629_746) + 1_970 * 12
@@ -238,7 +257,7 @@ def _retrieve_of_customer(call: Call, id: str, method_id: str) -> Json:
 
 
 _REDISPLAY = choice("always", "limited", "unspecified")
-_CHANGES = {"allow_redisplay": _REDISPLAY, "billing_details": _BILLING, "metadata": metadata}
+_CHANGES: Fields = {"allow_redisplay": _REDISPLAY, "billing_details": _BILLING, "metadata": metadata}
 _EXPIRY = nested({"exp_month": between(1, 12), "exp_year": between(2_000, 2_100)})
 _TYPE = choice("card", "us_bank_account")
 RESOURCE = Resource(
@@ -264,7 +283,9 @@ RESOURCE = Resource(
             Form({"customer": text}, ("customer",), "PaymentMethodAttachParams"),
         ),
         Route("POST", "/v1/payment_methods/{id}/detach", _detach, Form(sdk="PaymentMethodDetachParams")),
-        Route("GET", "/v1/payment_methods", _list, listing("PaymentMethodListParams", customer=text, type=_TYPE)),
+        Route(
+            "GET", "/v1/payment_methods", _list, listing("PaymentMethodListParams", customer=text, type=_TYPE)
+        ),
         Route(
             "GET",
             "/v1/customers/{id}/payment_methods",

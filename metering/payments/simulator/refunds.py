@@ -5,7 +5,7 @@ from __future__ import annotations
 from metering.payments.simulator.balance_transactions import move
 from metering.payments.simulator.calls import Call, Resource, Route
 from metering.payments.simulator.customers import merged
-from metering.payments.simulator.forms import Form, choice, integer, listing, metadata, moments, text
+from metering.payments.simulator.forms import Fields, Form, choice, integer, listing, metadata, moments, text
 from metering.payments.simulator.refusals import Json, Refusal
 from metering.payments.simulator.state import State
 
@@ -24,7 +24,11 @@ def refund(state: State, charge: Json, amount: int | None, reason: str | None, g
         "created": state.now(),
         "currency": charge["currency"],
         "destination_details": {
-            "card": {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"},
+            "card": {
+                "reference_status": "pending",
+                "reference_type": "acquirer_reference_number",
+                "type": "refund",
+            },
             "type": "card",
         }
         if is_card
@@ -77,16 +81,16 @@ def _checked_amount(state: State, charge: Json, amount: int | None) -> int:
     left = charge["amount"] - charge["amount_refunded"]
     if charge["status"] != "succeeded":
         raise Refusal(f"This charge has not succeeded: its status is {charge['status']}.", param="charge")
-    if any(not dispute["is_charge_refundable"] for dispute in state.iter_kind("dispute", charge=charge["id"])):
+    if any(
+        not dispute["is_charge_refundable"] for dispute in state.iter_kind("dispute", charge=charge["id"])
+    ):
         raise Refusal(
             f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed"
         )
     if not left:
-        raise Refusal(
-            f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
-        )
+        raise Refusal(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     if amount is None:
-        return left
+        return int(left)
     if amount < 1:
         raise Refusal("Invalid positive integer", code="parameter_invalid_integer", param="amount")
     if amount > left:
@@ -148,7 +152,7 @@ def _list(call: Call) -> Json:
     return call.page("refund", **wanted)
 
 
-_CREATING = {
+_CREATING: Fields = {
     "amount": integer,
     "charge": text,
     "metadata": metadata,
@@ -163,7 +167,10 @@ RESOURCE = Resource(
         Route("POST", "/v1/refunds/{id}", _update, Form({"metadata": metadata}, sdk="RefundUpdateParams")),
         Route("POST", "/v1/refunds/{id}/cancel", _cancel, Form(sdk="RefundCancelParams")),
         Route(
-            "GET", "/v1/refunds", _list, listing("RefundListParams", charge=text, payment_intent=text, created=moments)
+            "GET",
+            "/v1/refunds",
+            _list,
+            listing("RefundListParams", charge=text, payment_intent=text, created=moments),
         ),
     ),
     expandable=frozenset({"balance_transaction", "charge", "failure_balance_transaction", "payment_intent"}),

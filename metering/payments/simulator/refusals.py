@@ -40,3 +40,13 @@ def missing(kind: str, id: str, param: str = "id") -> Refusal:
         param=param,
         status=404 if param == "id" else 400,
     )
+
+
+def refuse_checkouts(intent: Json, verb: str) -> None:
+    """An intent that Checkout made is moved by its page alone."""
+    if intent.get("_checkout_session"):
+        raise Refusal(
+            f"You cannot {verb} an intent that was created by a Checkout Session. To cancel it, expire the "
+            "Checkout Session instead.",
+            code=f"{intent['object']}_unexpected_state",
+        )

@@ -29,7 +29,7 @@ Observer = Callable[["State", str, Json, Json], None]
 
 @dataclass
 class Settings:
-    """What a run of the simulator is told: its own address, its account's descriptor, the tax of its sessions."""
+    """What a run is told: its own address, its account's descriptor, the tax of its sessions."""
 
     base_url: str = ""
     statement_descriptor: str = "SIMULATOR"
@@ -56,7 +56,7 @@ class State:
     observers: list[Observer] = field(default_factory=list)
     objects: dict[str, dict[str, Json]] = field(default_factory=dict)
     outbox: list[Json] = field(default_factory=list)
-    _later: list[Callable[[], None]] = field(default_factory=list)
+    _later: list[Callable[[], object]] = field(default_factory=list)
 
     def load(self) -> None:
         """Bring back what the journal kept."""
@@ -112,7 +112,7 @@ class State:
         """The object; a `Refusal` naming the parameter if there is none."""
         found = self.find(kind, id)
         if found is None:
-            raise missing(kind.replace("_", " ").replace("payment intent", "payment_intent"), id, param)
+            raise missing(kind, id, param)
         return found
 
     def find(self, kind: str, id: str | None) -> Json | None:
@@ -121,7 +121,8 @@ class State:
 
     def find_any(self, id: str) -> Json | None:
         """The object of that id, of whatever kind."""
-        return next((kept[id] for kept in self.objects.values() if id in kept), None)
+        kinds = (kept for kind, kept in self.objects.items() if not kind.startswith("_"))
+        return next((kept[id] for kept in kinds if id in kept), None)
 
     def iter_kind(self, kind: str, **wanted: object) -> Iterator[Json]:
         """The objects of a kind whose fields have these values, newest first."""
@@ -129,7 +130,7 @@ class State:
             if all(kept.get(name) == value for name, value in wanted.items()):
                 yield kept
 
-    def later(self, act: Callable[[], None]) -> None:
+    def later(self, act: Callable[[], object]) -> None:
         """Do this once the call under way has its answer: what Stripe does a moment afterwards."""
         self._later.append(act)
 
