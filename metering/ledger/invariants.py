@@ -31,6 +31,11 @@ class Law(StrEnum):
     BUDGET = "what was spent through each key by day is the cost of its events, as corrected"
     SEQUENCE = "the account's events are numbered without a gap up to its event count"
     LOTS = "the lots are the credit that was given, and their rest less what is owed is the balance"
+    TOP_UP = "each top-up is settled once, by the transfers that it names; what went back of it has gone back"
+    REFUND = "what each refund took, of credit, bonus and tax, is what its transfers moved"
+    DISPUTE = "what each dispute took is what its transfers moved: everything where it is lost, else nothing"
+    FROZEN = "what is frozen is the rest of the lots whose top-ups are disputed"
+    PROCESSOR = "each movement of the processor's is the transfers that it names, and they are named once"
     RATING = "each event, priced again by its own book, has the same line items, cost and tier"
     BOOK = "each price book that priced an event is kept as it was"
 

@@ -6,8 +6,12 @@ can pay is owed. Usage that turned out to cost less cancels what is owed, newest
 the lots in the reverse order, those that have ended last. Expiry takes the rest of lots that have ended.
 A reversed credit takes its own lot's rest first, and the lot is never refilled.
 
+A refund or a lost dispute takes from the lots of its top-up first; that is no use of them, and where it is
+undone, it goes back there. While a dispute is open those lots are frozen: nothing else touches them.
+
 Sum of the lots' rest - sum of what is owed = the balance after the transfer, at each transfer. The same
-transfers give the same lots and movements, in however many parts they are laid.
+transfers, with the same freezing between them, give the same lots and movements, in however many parts they
+are laid.
 """
 
 from __future__ import annotations
@@ -34,8 +38,16 @@ class Terms(NamedTuple):
     expires_at: datetime | None = None
 
 
+def terms_of(kind: TransferKind) -> Terms:
+    """The terms of credit that such a transfer brings, but for a grant's, which say so themselves."""
+    return Terms("paid" if kind is TransferKind.TOP_UP else "promotional")
+
+
 class Entry(NamedTuple):
-    """A transfer as lots see it: `effect_pico` is what it adds to the credit; `terms` are a grant's."""
+    """A transfer as lots see it: `effect_pico` is what it adds to the credit, `terms` on what terms.
+
+    `lot_ids` are the lots of the top-up that it refunds or disputes, in the order in which they are touched.
+    """
 
     transfer_id: str
     sequence: int
@@ -44,6 +56,7 @@ class Entry(NamedTuple):
     effect_pico: int
     reverses_id: str | None = None
     terms: Terms = Terms()
+    lot_ids: tuple[str, ...] = ()
 
     @property
     def gives_back(self) -> bool:
@@ -72,6 +85,7 @@ class Lot:
     used_pico: int
     created_at: datetime
     is_reversed: bool = False
+    is_frozen: bool = False
 
     @property
     def turn(self) -> Turn:
@@ -141,7 +155,9 @@ class Allocation:
         self.changed_lots: dict[str, Lot] = {}
         self.changed_receivables: dict[str, Receivable] = {}
         self._lots = {lot.id: lot for lot in lots}
-        self._open = sorted((lot for lot in self._lots.values() if lot.rest_pico), key=_turn)
+        self._open = sorted(
+            (lot for lot in self._lots.values() if lot.rest_pico and not lot.is_frozen), key=_turn
+        )
         self._owed = deque(sorted(receivables, key=lambda debt: debt.sequence))
 
     def lay(self, entry: Entry) -> None:
@@ -153,7 +169,13 @@ class Allocation:
         elif entry.kind is TransferKind.EXPIRY:
             self._owe(entry, self._expire(entry))
         elif entry.effect_pico < 0:
-            self._owe(entry, self._spend(entry, self._take_back(entry)))
+            self._owe(entry, self._spend(entry, self._take_own(entry)))
+
+    def thaw(self, lot_ids: Iterable[str], at: datetime) -> None:
+        """Let these lots, no longer frozen, pay what is owed."""
+        for lot in [lot for lot in self._open if lot.id in set(lot_ids)]:
+            self._open.remove(lot)
+            self._pay_owed(lot, at)
 
     def ended(self, at: datetime) -> list[Lot]:
         """The lots that have ended and still have a rest, in the order in which they expire."""
@@ -164,10 +186,14 @@ class Allocation:
             entry.transfer_id, entry.sequence, entry.terms, amount_pico, amount_pico, 0, entry.recorded_at
         )
         self._lots[lot.id] = self.changed_lots[lot.id] = lot
+        self._pay_owed(lot, entry.recorded_at)
+
+    def _pay_owed(self, lot: Lot, at: datetime) -> None:
+        """Let a lot that was of no use so far pay what is owed, and take its turn with what is left."""
         while lot.rest_pico and self._owed:
             debt = self._owed[0]
             paid = min(debt.owed_pico, lot.rest_pico)
-            self._move(entry, lot, paid, used=paid, transfer_id=debt.transfer_id)
+            self._move(debt.transfer_id, lot, paid, at, used=paid)
             debt.owed_pico -= paid
             self.changed_receivables[debt.transfer_id] = debt
             if not debt.owed_pico:
@@ -184,7 +210,7 @@ class Allocation:
                 place += 1
                 continue
             taken = min(lot.rest_pico, amount_pico)
-            self._move(entry, lot, taken, used=taken)
+            self._move(entry.transfer_id, lot, taken, entry.recorded_at, used=taken)
             amount_pico -= taken
             if not lot.rest_pico:
                 del self._open[place]
@@ -196,19 +222,28 @@ class Allocation:
             self._owed.append(debt)
             self.changed_receivables[debt.transfer_id] = debt
 
-    def _take_back(self, entry: Entry) -> int:
-        """Take a reversed credit's own rest; what is missing of its amount. All of it for other transfers."""
+    def _take_own(self, entry: Entry) -> int:
+        """Take what is left of a reversed credit, or of its top-up's lots, frozen or not; what is missing.
+
+        For other transfers that is all of it.
+        """
         missing = -entry.effect_pico
-        lot = self._lots.get(entry.reverses_id or "")
-        if lot is None:
-            return missing
-        lot.is_reversed = True
-        taken = min(lot.rest_pico, missing)
-        if taken:
-            self._move(entry, lot, taken, used=0)
-            if not lot.rest_pico:
-                self._open.remove(lot)
-        return missing - taken
+        for lot_id in (entry.reverses_id, *entry.lot_ids):
+            lot = self._lots.get(lot_id or "")
+            if lot is None:
+                continue
+            lot.is_reversed = lot.is_reversed or lot_id == entry.reverses_id
+            taken = min(lot.rest_pico, missing)
+            if taken:
+                self._take_away(entry, lot, taken)
+                missing -= taken
+        return missing
+
+    def _take_away(self, entry: Entry, lot: Lot, amount_pico: int) -> None:
+        """Take what is not used by that, and does not come back by usage that turns out to cost less."""
+        self._move(entry.transfer_id, lot, amount_pico, entry.recorded_at, used=0)
+        if not lot.rest_pico and not lot.is_frozen:
+            self._open.remove(lot)
 
     def _expire(self, entry: Entry) -> int:
         """Take what has ended: expiries are posted lot by lot in this order, each for a lot's whole rest."""
@@ -216,10 +251,8 @@ class Allocation:
         for lot in self.ended(entry.recorded_at):
             taken = min(lot.rest_pico, amount_pico)
             if taken:
-                self._move(entry, lot, taken, used=0)
+                self._take_away(entry, lot, taken)
                 amount_pico -= taken
-                if not lot.rest_pico:
-                    self._open.remove(lot)
         return amount_pico
 
     def _give_back(self, entry: Entry) -> None:
@@ -235,35 +268,46 @@ class Allocation:
             )
             if not debt.owed_pico:
                 self._owed.pop()
+        amount_pico = self._refill(entry, self._give_own(entry, amount_pico))
         if amount_pico:
-            amount_pico = self._refill(entry, amount_pico)
-        if amount_pico:
-            # More than was ever taken: it is new credit, whatever it is called.
+            # More than the lots can take back: it is new credit, whatever it is called.
             self._open_lot(entry, amount_pico)
 
+    def _give_own(self, entry: Entry, amount_pico: int) -> int:
+        """Give its top-up's lots what was taken away from them; what is left."""
+        for lot in (self._lots[lot_id] for lot_id in entry.lot_ids if lot_id in self._lots):
+            given = min(lot.amount_pico - lot.rest_pico - lot.used_pico, amount_pico)
+            if given:
+                self._fill(entry, lot, given, used=0)
+                amount_pico -= given
+        return amount_pico
+
     def _refill(self, entry: Entry, amount_pico: int) -> int:
-        used = [lot for lot in self._lots.values() if lot.used_pico and not lot.is_reversed]
+        used = [lot for lot in self._lots.values() if lot.used_pico and self._is_refilled(lot, entry)]
         used.sort(key=_turn, reverse=True)
         used.sort(key=lambda lot: lot.has_ended(entry.recorded_at))
         for lot in used:
             given = min(lot.used_pico, amount_pico)
             if not given:
                 break
-            if not lot.rest_pico:
-                insort(self._open, lot, key=_turn)
-            self._move(entry, lot, -given, used=-given)
+            self._fill(entry, lot, given, used=given)
             amount_pico -= given
         return amount_pico
 
-    def _move(
-        self, entry: Entry, lot: Lot, amount_pico: int, *, used: int, transfer_id: str | None = None
-    ) -> None:
+    @staticmethod
+    def _is_refilled(lot: Lot, entry: Entry) -> bool:
+        return not (lot.is_reversed or lot.is_frozen or lot.id in entry.lot_ids)
+
+    def _fill(self, entry: Entry, lot: Lot, amount_pico: int, *, used: int) -> None:
+        if not lot.rest_pico and not lot.is_frozen:
+            insort(self._open, lot, key=_turn)
+        self._move(entry.transfer_id, lot, -amount_pico, entry.recorded_at, used=-used)
+
+    def _move(self, transfer_id: str, lot: Lot, amount_pico: int, at: datetime, *, used: int) -> None:
         lot.rest_pico -= amount_pico
         lot.used_pico += used
         self.changed_lots[lot.id] = lot
-        self.movements.append(
-            Movement(lot.id, transfer_id or entry.transfer_id, None, amount_pico, entry.recorded_at)
-        )
+        self.movements.append(Movement(lot.id, transfer_id, None, amount_pico, at))
 
 
 def _turn(lot: Lot) -> Turn:

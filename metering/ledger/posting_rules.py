@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.grants import GrantKind
@@ -20,6 +20,8 @@ _GRANTED_FROM: Final[dict[GrantKind, LedgerAccount]] = {
     "paid": LedgerAccount.CASH_MANUAL,
     "promotional": LedgerAccount.PROMO_EXPENSE,
 }
+# A part of a payment: credit that was bought, the bonus on it, or tax.
+Part: TypeAlias = Literal["credit", "bonus", "tax"]
 
 
 def revenue_of(source: Source) -> LedgerAccount:
@@ -97,6 +99,90 @@ def post_adjustment(
     amount_pico = abs(amount_pico)
     return Transfer(
         transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
+    )
+
+
+def post_top_up(transfer_id: str, account_id: str, amount_pico: int, effective_at: datetime) -> Transfer:
+    """Credit that was paid through the processor; it opens a paid lot."""
+    cash, credit = LedgerAccount.CASH_STRIPE, LedgerAccount.CUSTOMER_CREDIT
+    return Transfer(transfer_id, account_id, TransferKind.TOP_UP, cash, credit, amount_pico, effective_at)
+
+
+def post_bonus(transfer_id: str, account_id: str, amount_pico: int, effective_at: datetime) -> Transfer:
+    """What was given on top of a top-up; it opens a promotional lot."""
+    given, credit = LedgerAccount.PROMO_EXPENSE, LedgerAccount.CUSTOMER_CREDIT
+    return Transfer(transfer_id, account_id, TransferKind.BONUS, given, credit, amount_pico, effective_at)
+
+
+def post_tax(transfer_id: str, account_id: str, amount_pico: int, effective_at: datetime) -> Transfer:
+    """Tax that was paid on top of a top-up: ours to hand on."""
+    cash, tax = LedgerAccount.CASH_STRIPE, LedgerAccount.TAX_PAYABLE
+    return Transfer(transfer_id, account_id, TransferKind.TAX, cash, tax, amount_pico, effective_at)
+
+
+def post_refund(
+    transfer_id: str,
+    account_id: str,
+    part: Part,
+    amount_pico: int,
+    effective_at: datetime,
+    *,
+    reason: str,
+    actor: str,
+) -> Transfer:
+    """A part of what a refund takes: credit and tax are on their way back, the bonus was never paid."""
+    kind, source, target = _way_back(part, TransferKind.REFUND, LedgerAccount.REFUNDS)
+    return Transfer(
+        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
+    )
+
+
+def post_dispute(
+    transfer_id: str,
+    account_id: str,
+    part: Part,
+    amount_pico: int,
+    effective_at: datetime,
+    *,
+    reason: str,
+    actor: str,
+) -> Transfer:
+    """A part of what a lost dispute takes, as a refund would."""
+    kind, source, target = _way_back(part, TransferKind.DISPUTE, LedgerAccount.DISPUTES)
+    return Transfer(
+        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
+    )
+
+
+def _way_back(
+    part: Part, kind: TransferKind, clearing: LedgerAccount
+) -> tuple[TransferKind, LedgerAccount, LedgerAccount]:
+    if part == "tax":
+        return TransferKind.TAX, LedgerAccount.TAX_PAYABLE, clearing
+    target = clearing if part == "credit" else LedgerAccount.PROMO_EXPENSE
+    return kind, LedgerAccount.CUSTOMER_CREDIT, target
+
+
+def post_fee(transfer_id: str, account_id: str, fee_pico: int, effective_at: datetime) -> Transfer:
+    """What the processor kept for itself; a negative fee was given back."""
+    fees, cash = LedgerAccount.FEES_PAYMENTS, LedgerAccount.CASH_STRIPE
+    source, target = (fees, cash) if fee_pico > 0 else (cash, fees)
+    return Transfer(transfer_id, account_id, TransferKind.FEE, source, target, abs(fee_pico), effective_at)
+
+
+def post_settlement(
+    transfer_id: str,
+    account_id: str,
+    clearing: LedgerAccount,
+    amount_pico: int,
+    effective_at: datetime,
+) -> Transfer:
+    """Money that the processor paid out, negative, or took in again, for a refund or a dispute."""
+    cash = LedgerAccount.CASH_STRIPE
+    source, target = (cash, clearing) if amount_pico > 0 else (clearing, cash)
+    amount_pico = abs(amount_pico)
+    return Transfer(
+        transfer_id, account_id, TransferKind.SETTLEMENT, source, target, amount_pico, effective_at
     )
 
 

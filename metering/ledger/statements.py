@@ -19,16 +19,28 @@ _WORDS: Final[dict[TransferKind, str]] = {
     TransferKind.ADJUSTMENT: "Adjustment",
     TransferKind.GOODWILL: "Goodwill credit",
     TransferKind.EXPIRY: "Credit expired",
+    TransferKind.TOP_UP: "Top-up",
+    TransferKind.BONUS: "Top-up bonus",
+    TransferKind.REFUND: "Refund",
+    TransferKind.DISPUTE: "Chargeback",
+    TransferKind.TAX: "Tax",
+    TransferKind.FEE: "Payment processor's fee",
+    TransferKind.SETTLEMENT: "Settlement with the payment processor",
 }
 # What the other side of the transfer adds to the words.
 _PRODUCTS: Final[dict[LedgerAccount, str]] = {
     LedgerAccount.REVENUE_GPU_CLOUD: "GPU Cloud",
     LedgerAccount.REVENUE_HOSTED_AGENTS: "Hosted agents",
 }
-_CREDITS: Final[dict[LedgerAccount, str]] = {
-    LedgerAccount.CASH_MANUAL: "Paid credit",
-    LedgerAccount.CASH_STRIPE: "Paid credit",
-    LedgerAccount.PROMO_EXPENSE: "Promotional credit",
+# Where the other side says more than the kind.
+_TOGETHER: Final[dict[tuple[TransferKind, LedgerAccount], str]] = {
+    (TransferKind.GRANT, LedgerAccount.CASH_MANUAL): "Paid credit",
+    (TransferKind.GRANT, LedgerAccount.CASH_STRIPE): "Paid credit",
+    (TransferKind.GRANT, LedgerAccount.PROMO_EXPENSE): "Promotional credit",
+    (TransferKind.REFUND, LedgerAccount.PROMO_EXPENSE): "Bonus taken back with a refund",
+    (TransferKind.DISPUTE, LedgerAccount.PROMO_EXPENSE): "Bonus taken back with a chargeback",
+    (TransferKind.REVERSAL, LedgerAccount.REFUNDS): "Refund undone",
+    (TransferKind.REVERSAL, LedgerAccount.DISPUTES): "Chargeback undone",
 }
 # Their reasons are written for the customer; those of the others for the books.
 _EXPLAINED: Final = frozenset(
@@ -38,6 +50,7 @@ _EXPLAINED: Final = frozenset(
         TransferKind.GOODWILL,
         TransferKind.REVERSAL,
         TransferKind.EVENT_REVERSAL,
+        TransferKind.REFUND,
     }
 )
 
@@ -70,9 +83,7 @@ class Line(NamedTuple):
     @property
     def description(self) -> str:
         """What happened, in words."""
-        if self.kind is TransferKind.GRANT:
-            return _CREDITS.get(self.other, _WORDS[self.kind])
-        words = _WORDS[self.kind]
+        words = _TOGETHER.get((self.kind, self.other)) or _WORDS[self.kind]
         product = _PRODUCTS.get(self.other)
         return words if product is None else f"{product}: {words[0].lower()}{words[1:]}"
 

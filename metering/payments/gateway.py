@@ -216,5 +216,8 @@ class PaymentGateway(Protocol):
     def read_message(self, body: bytes, signature: str) -> Message:
         """The message of a webhook; raises `InvalidSignature` unless it is the processor's, and recent."""
 
+    def parse_message(self, payload: str) -> Message:
+        """The message that a kept payload is; it was verified when it came."""
+
     def iter_messages(self, since: datetime) -> Iterator[Message]:
         """The messages that occurred since then, oldest first, delivered or not."""

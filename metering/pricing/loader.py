@@ -1,4 +1,4 @@
-"""Reads a price book from its directory: the one file of the pure rooms that opens files."""
+"""Reads a price book, and the policy of top-ups beside it, from their directory: what opens files here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import yaml
 from metering.errors import PriceBookError
 from metering.pricing.book import PriceBook
 from metering.pricing.compiler import compile_book
+from metering.pricing.top_up_compiler import FILE as POLICY_FILE
+from metering.pricing.top_up_compiler import compile_policy
+from metering.pricing.top_ups import TopUpPolicy
 
 _Base: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -57,6 +60,17 @@ def load(root: Path) -> PriceBook:
     raise PriceBookError(problems)
 
 
+def load_policy(root: Path) -> TopUpPolicy:
+    """The compiled policy of top-ups of a price book's directory; raises `PriceBookError` with every problem.
+
+    It is no part of the price book: changing it changes no price.
+    """
+    document, problem = _read_file(root / POLICY_FILE, POLICY_FILE)
+    if problem is not None:
+        raise PriceBookError([problem])
+    return compile_policy(document)
+
+
 def _read(root: Path) -> tuple[dict[str, object], dict[str, str]]:
     """The documents, and the problem of each file that could not be read, by their path below `root`."""
     documents: dict[str, object] = {}
@@ -65,17 +79,24 @@ def _read(root: Path) -> tuple[dict[str, object], dict[str, str]]:
         name = path.relative_to(root).as_posix()
         if path.suffix != ".yml":
             problems[name] = f"{name}: a file of the price book is named .yml"
-            continue
-        try:
-            documents[name] = _parse(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or no such day
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            problems[name] = f"{name}{line}: {getattr(error, 'problem', None) or error}"
+        elif name != POLICY_FILE:
+            document, problem = _read_file(path, name)
+            if problem is None:
+                documents[name] = document
+            else:
+                problems[name] = problem
     if not documents and not problems:
         problems[""] = f"{root}: no .yml files here"
     return documents, problems
 
 
-def _parse(text: str) -> object:
-    return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a safe loader)
+def _read_file(path: Path, name: str) -> tuple[object, str | None]:
+    """The parsed file, or the problem with it, which begins with its `name`."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader), None  # noqa: S506  (a safe loader)
+    except FileNotFoundError:
+        return None, f"{name}: there is no such file in {path.parent}"
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or no such day
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        return None, f"{name}{line}: {getattr(error, 'problem', None) or error}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Final
 
 GRAMMAR: Final = 1
@@ -18,6 +18,8 @@ _AMOUNT: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,18})?")
 _DOLLARS: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,12})?")
 _COUNT: Final = re.compile(r"([0-9]{1,15})([KM]?)")
 _SUFFIX: Final = {"": 1, "K": 1_000, "M": 1_000_000}
+_CENTS: Final = re.compile(r"(0|[1-9][0-9]{0,11})(\.[0-9]{1,2})?")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,3}) (minute|hour|day)s?")
 
 
 def is_amount(value: object) -> bool:
@@ -36,6 +38,12 @@ def count(value: object) -> int | None:
         return None
     match = _COUNT.fullmatch(str(value)) if isinstance(value, int | str) else None
     return int(match[1]) * _SUFFIX[match[2]] if match else None
+
+
+def duration(value: object) -> timedelta | None:
+    """A length of time, such as `30 minutes`, `1 hour` or `3 days`; None for anything else."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(**{f"{match[2]}s": int(match[1])}) if match else None
 
 
 def _is_scalar(value: object) -> bool:
@@ -102,6 +110,22 @@ COUNTS: Final = Kind(
     lambda v: isinstance(v, dict) and all(count(item) is not None for item in v.values()),
     {"type": "object", "additionalProperties": COUNT.json},
 )
+CENTS: Final = Kind(
+    "a quoted amount in whole cents",
+    lambda v: isinstance(v, str) and _CENTS.fullmatch(v) is not None,
+    {"type": "string", "pattern": f"^{_CENTS.pattern}$"},
+)
+DURATION: Final = Kind(
+    "a length of time, such as 30 minutes, 1 hour or 3 days",
+    lambda v: duration(v) is not None,
+    {"type": "string", "pattern": f"^{_DURATION.pattern}$"},
+)
+DURATIONS: Final = Kind(
+    "a list of lengths of time, such as 30 minutes, 1 hour or 3 days",
+    lambda v: isinstance(v, list) and all(duration(item) is not None for item in v),
+    {"type": "array", "items": DURATION.json},
+)
+SECTION: Final = Kind("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
 MAPPING: Final = Kind("a mapping", lambda v: isinstance(v, dict), {"type": "object"})
 LIST: Final = Kind("a list", lambda v: isinstance(v, list), {"type": "array"})
 
@@ -245,6 +269,50 @@ BOOK: Final[Mapping[str, Key]] = {
     "currency": Key(one_of("USD"), "the currency of every amount", required=True),
     "grammar": Key(one_of(GRAMMAR), "the version of this grammar", required=True),
 }
+BONUS: Final[Mapping[str, Key]] = {
+    "from": Key(CENTS, "the least that must be paid for it", required=True),
+    "percent": Key(COUNT, "percent of the whole amount, given on top", required=True),
+}
+LIMITS: Final[Mapping[str, Key]] = {
+    "minimum": Key(CENTS, "the least of one top-up", required=True),
+    "maximum": Key(CENTS, "the most of one top-up", required=True),
+    "bonuses": Key(LIST, "the volume bonus, from the least amount to the largest", of=BONUS),
+    "statement_descriptor": Key(
+        TEXT, "what a card's statement says: the Stripe account's own prefix, *, and ours", required=True
+    ),
+    "low_balance": Key(CENTS, "below it a new account's customer is told", required=True),
+}
+CEILING: Final[Mapping[str, Key]] = {
+    "purchases": Key(COUNT, "how often may be bought", required=True),
+    "amount": Key(CENTS, "how much may be bought together", required=True),
+}
+BRAKE: Final[Mapping[str, Key]] = {
+    "purchases": Key(COUNT, "one more than this many purchases look like a runaway", required=True),
+    "within": Key(DURATION, "if they are made in this time", required=True),
+}
+AUTO_TOP_UP: Final[Mapping[str, Key]] = {
+    "minimum_threshold": Key(CENTS, "the least threshold", required=True),
+    "minimum_amount_of_threshold": Key(
+        COUNT, "the amount is at least so many times the threshold", required=True
+    ),
+    "per_day": Key(SECTION, "the ceiling of a day (UTC)", required=True, of=CEILING),
+    "per_month": Key(SECTION, "the ceiling of a month (UTC)", required=True, of=CEILING),
+    "retry_after": Key(
+        DURATIONS, "the waits between tries of a card that declines; then it is off", required=True
+    ),
+    "brake": Key(SECTION, "when it is switched off because it looks like a runaway", required=True, of=BRAKE),
+}
+SELLER: Final[Mapping[str, Key]] = {
+    "name": Key(TEXT, "who sells, as receipts say it", required=True),
+    "address": Key(TEXTS, "the lines of the seller's address"),
+    "email": Key(TEXT, "where customers may ask", required=True),
+    "tax_id": Key(TEXT, "the seller's tax number, as receipts say it"),
+}
+TOP_UPS: Final[Mapping[str, Key]] = {
+    "top_ups": Key(SECTION, "credit that customers buy", required=True, of=LIMITS),
+    "auto_top_up": Key(SECTION, "credit that is bought by itself", required=True, of=AUTO_TOP_UP),
+    "seller": Key(SECTION, "who sells it", required=True, of=SELLER),
+}
 
 
 def shape_problems(value: object, keys: Mapping[str, Key]) -> list[str]:
@@ -271,7 +339,7 @@ def _binary_float(given: object) -> object | None:
 
 def json_schema() -> dict[str, object]:
     """The JSON Schema of a price book's files, for editors; the compiler checks more than it can say."""
-    files = (PROVIDER, PLANS, METERS_FILE, BOOK)
+    files = (PROVIDER, PLANS, METERS_FILE, BOOK, TOP_UPS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Price book",
@@ -283,7 +351,9 @@ def _object(keys: Mapping[str, Key]) -> dict[str, object]:
     properties: dict[str, object] = {}
     for name, key in keys.items():
         described = {**key.kind.json, "description": key.means}
-        if key.of is not None:
+        if key.of is not None and key.kind is SECTION:
+            described |= _object(key.of)
+        elif key.of is not None:
             described["items" if key.kind is LIST else "additionalProperties"] = _object(key.of)
         properties[name] = described
     required = [name for name, key in keys.items() if key.required]

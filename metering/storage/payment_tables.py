@@ -103,6 +103,7 @@ top_ups = Table(
     optional("failure_code", Text()),
     optional("failure_message", Text()),
     required("attempts", Integer(), "0"),
+    required("unanswered", Integer(), "0"),
     optional("next_attempt_at", MOMENT),
     required("version", BigInteger(), "0"),
     optional("transfer_id", Uuid()),
@@ -132,9 +133,10 @@ top_ups = Table(
         "next_attempt_at",
         postgresql_where=text("state = 'open' AND next_attempt_at IS NOT NULL"),
     ),
-    Index(
-        "top_ups_payment_id_idx", "account_id", "payment_id", postgresql_where=text("payment_id IS NOT NULL")
-    ),
+    # Not unique: a unique key would need account_id, which a message about a payment may not carry.
+    Index("top_ups_payment_id_idx", "payment_id", postgresql_where=text("payment_id IS NOT NULL")),
+    # For the page to which a customer comes back, who has no key there.
+    Index("top_ups_checkout_idx", "id", postgresql_where=text("origin = 'checkout'")),
 )
 
 refunds = Table(
@@ -235,6 +237,7 @@ processor_events = Table(
     key("id", Text()),
     required("type", Text()),
     required("payload", Text()),
+    optional("payment_id", Text()),
     required("state", Text()),
     required("attempts", Integer(), "0"),
     optional("next_attempt_at", MOMENT),
@@ -245,4 +248,5 @@ processor_events = Table(
     optional("settled_at", MOMENT),
     CheckConstraint("state IN ('pending', 'settled', 'ignored', 'failed')", name="state_known"),
     Index("processor_events_due_idx", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    Index("processor_events_payment_id_idx", "payment_id", postgresql_where=text("state = 'pending'")),
 )

@@ -90,6 +90,7 @@ CREATE TABLE top_ups (
     failure_code text,
     failure_message text,
     attempts integer NOT NULL DEFAULT 0,
+    unanswered integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz,
     version bigint NOT NULL DEFAULT 0,
     transfer_id uuid,
@@ -113,7 +114,8 @@ CREATE TABLE top_ups (
 CREATE UNIQUE INDEX top_ups_one_auto_idx ON top_ups (account_id) WHERE origin = 'auto' AND state = 'open';
 CREATE INDEX top_ups_due_idx ON top_ups (next_attempt_at)
     WHERE state = 'open' AND next_attempt_at IS NOT NULL;
-CREATE INDEX top_ups_payment_id_idx ON top_ups (account_id, payment_id) WHERE payment_id IS NOT NULL;
+CREATE INDEX top_ups_payment_id_idx ON top_ups (payment_id) WHERE payment_id IS NOT NULL;
+CREATE INDEX top_ups_checkout_idx ON top_ups (id) WHERE origin = 'checkout';
 
 CREATE TABLE refunds (
     account_id uuid NOT NULL REFERENCES accounts (account_id),
@@ -212,6 +214,7 @@ CREATE TABLE processor_events (
     id text NOT NULL,
     type text NOT NULL,
     payload text NOT NULL,
+    payment_id text,
     state text NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz,
@@ -224,6 +227,7 @@ CREATE TABLE processor_events (
     CONSTRAINT processor_events_state_known_check CHECK (state IN ('pending', 'settled', 'ignored', 'failed'))
 );
 CREATE INDEX processor_events_due_idx ON processor_events (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX processor_events_payment_id_idx ON processor_events (payment_id) WHERE state = 'pending';
 
 CREATE TABLE notices (
     account_id uuid NOT NULL REFERENCES accounts (account_id),
@@ -235,6 +239,7 @@ CREATE TABLE notices (
     CONSTRAINT notices_pkey PRIMARY KEY (account_id, id),
     CONSTRAINT notices_account_id_sequence_key UNIQUE (account_id, sequence)
 );
+CREATE INDEX notices_type_idx ON notices (account_id, type, created_at);
 
 CREATE TABLE mails (
     account_id uuid NOT NULL REFERENCES accounts (account_id),
@@ -287,7 +292,6 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_order_idx ON webhook_deliveries (account_id, endpoint_id, sequence)
     WHERE state = 'waiting';
-CREATE INDEX webhook_deliveries_due_idx ON webhook_deliveries (next_attempt_at) WHERE state = 'waiting';
 
 CREATE TABLE jobs (
     name text NOT NULL,

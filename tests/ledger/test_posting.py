@@ -9,7 +9,19 @@ import pytest
 from metering.ledger.balance import Balance
 from metering.ledger.chart import Kind, LedgerAccount
 from metering.ledger.grants import GrantKind
-from metering.ledger.posting_rules import post_grant, post_usage, revenue_of
+from metering.ledger.posting_rules import (
+    Part,
+    post_bonus,
+    post_dispute,
+    post_fee,
+    post_grant,
+    post_refund,
+    post_settlement,
+    post_tax,
+    post_top_up,
+    post_usage,
+    revenue_of,
+)
 from metering.ledger.transfers import Transfer
 from metering.usage.event import SOURCES, Source
 
@@ -47,6 +59,47 @@ def test_credit_comes_from_cash_or_is_given_away(kind: GrantKind, source: str) -
     assert (transfer.reason, transfer.actor) == ("why", "who")
 
 
+@pytest.mark.parametrize(
+    ("transfer", "row"),
+    [
+        (post_top_up("t", "a", 5, AT), "top_up: cash:stripe -> customer_credit 5"),
+        (post_bonus("t", "a", 5, AT), "bonus: promo_expense -> customer_credit 5"),
+        (post_tax("t", "a", 5, AT), "tax: cash:stripe -> tax:payable 5"),
+        (post_fee("t", "a", 5, AT), "fee: fees:payments -> cash:stripe 5"),
+        (post_fee("t", "a", -5, AT), "fee: cash:stripe -> fees:payments 5"),
+    ],
+)
+def test_what_comes_in_through_the_processor_is_in_the_table(transfer: Transfer, row: str) -> None:
+    assert _row(transfer) == row
+
+
+@pytest.mark.parametrize("kind", ["refund", "dispute"])
+@pytest.mark.parametrize(
+    ("part", "row"),
+    [
+        ("credit", "{kind}: customer_credit -> {kind}s 5"),
+        ("bonus", "{kind}: customer_credit -> promo_expense 5"),
+        ("tax", "tax: tax:payable -> {kind}s 5"),
+    ],
+)
+def test_each_part_goes_back_where_it_came_from(kind: str, part: Part, row: str) -> None:
+    rule = post_refund if kind == "refund" else post_dispute
+    transfer = rule("t", "a", part, 5, AT, reason="why", actor="who")
+    assert _row(transfer) == row.format(kind=kind)
+    assert (transfer.reason, transfer.actor) == ("why", "who")
+
+
+@pytest.mark.parametrize("clearing", [LedgerAccount.REFUNDS, LedgerAccount.DISPUTES])
+def test_money_that_the_processor_moved_clears_what_was_on_its_way(clearing: LedgerAccount) -> None:
+    assert _row(post_settlement("t", "a", clearing, -5, AT)) == f"settlement: {clearing} -> cash:stripe 5"
+    assert _row(post_settlement("t", "a", clearing, 5, AT)) == f"settlement: cash:stripe -> {clearing} 5"
+    assert post_settlement("t", "a", clearing, 5, AT).effect_pico == 0
+
+
+def _row(transfer: Transfer) -> str:
+    return f"{transfer.kind}: {transfer.source} -> {transfer.target} {transfer.amount_pico}"
+
+
 @pytest.mark.parametrize("amount", [0, -1])
 def test_a_transfer_moves_something(amount: int) -> None:
     with pytest.raises(ValueError, match="positive"):
@@ -71,3 +124,4 @@ def test_every_ledger_account_has_a_kind() -> None:
 def test_available_is_posted_less_held() -> None:
     assert Balance(100, 30, None).available_pico == 70
     assert Balance(-5, 0, None).available_pico == -5
+    assert Balance(100, 30, None, None, 20).available_pico == 50

@@ -37,6 +37,15 @@ def test_every_kind_has_words_of_its_own(kind: TransferKind) -> None:
         (TransferKind.GRANT, LedgerAccount.CASH_MANUAL, "Paid credit"),
         (TransferKind.GRANT, LedgerAccount.PROMO_EXPENSE, "Promotional credit"),
         (TransferKind.EXPIRY, LedgerAccount.BREAKAGE, "Credit expired"),
+        (TransferKind.TOP_UP, LedgerAccount.CASH_STRIPE, "Top-up"),
+        (TransferKind.BONUS, LedgerAccount.PROMO_EXPENSE, "Top-up bonus"),
+        (TransferKind.REFUND, LedgerAccount.REFUNDS, "Refund"),
+        (TransferKind.REFUND, LedgerAccount.PROMO_EXPENSE, "Bonus taken back with a refund"),
+        (TransferKind.DISPUTE, LedgerAccount.DISPUTES, "Chargeback"),
+        (TransferKind.DISPUTE, LedgerAccount.PROMO_EXPENSE, "Bonus taken back with a chargeback"),
+        (TransferKind.REVERSAL, LedgerAccount.REFUNDS, "Refund undone"),
+        (TransferKind.REVERSAL, LedgerAccount.DISPUTES, "Chargeback undone"),
+        (TransferKind.REVERSAL, LedgerAccount.PROMO_EXPENSE, "Reversal"),
     ],
 )
 def test_the_other_side_of_a_transfer_is_in_its_words(
@@ -53,6 +62,7 @@ def test_reasons_for_the_books_are_not_the_customer_s() -> None:
         TransferKind.GOODWILL,
         TransferKind.REVERSAL,
         TransferKind.EVENT_REVERSAL,
+        TransferKind.REFUND,
     }
 
 
