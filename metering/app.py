@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from threading import Event
 
 import anyio.to_thread
 from litestar import Litestar
@@ -13,15 +15,23 @@ from metering.api.application import create_application
 from metering.api.security import Security
 from metering.api.state import Services
 from metering.config import Settings
+from metering.jobs.registry import CHECK_EVERY, Means, list_jobs
+from metering.jobs.running import Job
+from metering.messages.letterhead import Letterhead
+from metering.messages.mail import Transport, open_transport
+from metering.messages.webhooks import WebhookSender
+from metering.payments.stripe_gateway import StripeGateway
 from metering.pricing.book import PriceBook
-from metering.pricing.loader import load
+from metering.pricing.loader import load, load_policy
 from metering.rating.engine import Rater
+from metering.services.cashier import Cashier
 from metering.services.group_commit import GroupCommit
 from metering.services.holds import Holds
 from metering.services.ingest import Ingest
 from metering.services.price_books import keep_price_book
 from metering.storage.database import Database
 from metering.storage.embedded import EmbeddedServer
+from metering.web import returning
 
 
 def _silent(_text: str) -> None:
@@ -71,6 +81,21 @@ def load_price_book(settings: Settings) -> PriceBook:
     return load(settings.price_book)
 
 
+def open_cashier(settings: Settings, database: Database) -> Cashier | None:
+    """What takes payments, where that is configured; raises `PriceBookError` for a bad policy of top-ups."""
+    if settings.stripe is None:
+        return None
+    policy = load_policy(settings.price_book)
+    gateway = StripeGateway(
+        settings.stripe.api_key,
+        settings.stripe.webhook_secret,
+        descriptor=policy.statement_descriptor,
+        base_url=settings.stripe.api_base,
+        collects_tax=settings.stripe.automatic_tax,
+    )
+    return Cashier(database, gateway, policy, settings.public_url + returning.PATH)
+
+
 def build(settings: Settings, database: Database, book: PriceBook | None = None) -> App:
     """The service's parts; raises `ConfigurationError` unless the schema is at its head."""
     database.require_head()
@@ -89,8 +114,34 @@ def build(settings: Settings, database: Database, book: PriceBook | None = None)
         hold_commits=GroupCommit(holds.apply, max_waiting=most),
         security=Security(database),
         api_key_prefix=settings.api_key_prefix,
+        cashier=open_cashier(settings, database),
+        webhooks_to_private=settings.webhooks_to_private_addresses,
     )
     return App(database, services)
+
+
+def prepare_jobs(
+    settings: Settings, database: Database, stopping: Event, *, check_every: timedelta = CHECK_EVERY
+) -> list[Job]:
+    """The jobs that can be done with these settings; long runs end early once `stopping` is set."""
+    means = Means(
+        database=database,
+        price_book=settings.price_book,
+        cashier=open_cashier(settings, database),
+        mail=_open_mail(settings),
+        webhooks=WebhookSender(settings.webhooks_to_private_addresses),
+        stopping=stopping,
+        check_every=check_every,
+    )
+    return list_jobs(means)
+
+
+def _open_mail(settings: Settings) -> tuple[Transport, Letterhead] | None:
+    """How mail is sent, and who writes; raises `ConfigurationError`."""
+    if settings.mail_url is None:
+        return None
+    policy = load_policy(settings.price_book)
+    return open_transport(settings.mail_url), Letterhead.of(policy, settings.mail_from)
 
 
 def create_asgi(app: App) -> Litestar:
@@ -99,4 +150,6 @@ def create_asgi(app: App) -> Litestar:
     async def stop() -> None:
         await anyio.to_thread.run_sync(app.stop)
 
-    return create_application(app.services, on_shutdown=stop)
+    cashier = app.services.cashier
+    pages = [] if cashier is None else [returning.create_page(cashier)]
+    return create_application(app.services, pages=pages, on_shutdown=stop)

@@ -13,12 +13,21 @@ def new_id() -> str:
 
     48 bits of Unix milliseconds, 12 bits of the millisecond's fraction (the RFC's method 3), 62 random bits.
     """
+    # Ids are no secrets. The system's generator would hand over the interpreter at each call, and a
+    # thread that makes a thousand ids would wait for it a thousand times.
+    return _id(random.getrandbits(64))
+
+
+def new_unguessable_id() -> str:
+    """The same, of which nobody can foretell the 62 bits: for what is shown to whoever knows the id."""
+    return _id(secrets.randbits(64))
+
+
+def _id(chance: int) -> str:
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     time_hex = f"{milliseconds:012x}"
     fraction = (nanoseconds << 12) // 1_000_000
-    # Ids are no secrets. The system's generator would hand over the interpreter at each call, and a
-    # thread that makes a thousand ids would wait for it a thousand times.
-    bits = f"{random.getrandbits(64):016x}"
+    bits = f"{chance:016x}"
     # Version 7 stands in the 13th digit; the variant's two bits in the 17th, 8 to b.
     variant = "89ab"[int(bits[0], 16) & 3]
     return f"{time_hex[:8]}-{time_hex[8:]}-7{fraction:03x}-{variant}{bits[1:4]}-{bits[4:]}"

@@ -49,6 +49,36 @@ BREACHES: Final = Gauge(
     "metering_ledger_breaches", "Breaches of a law of the books found by the last check, by law.", ["law"]
 )
 UNPRICED_EVENTS: Final = Gauge("metering_unpriced_events", "Recorded events that have no price yet.")
+UNSETTLED_TOTAL: Final = Counter(
+    "metering_unsettled_payments_total",
+    "What the payment processor told of a top-up and was not posted, for somebody to look at, by reason.",
+    ["reason"],
+)
+PROCESSOR_MESSAGES: Final = Counter(
+    "metering_processor_messages_total",
+    "Messages of the payment processor: received, repeated, swept (they had never come), and what became of "
+    "those that were looked at: settled, ignored, delayed, failed.",
+    ["outcome"],
+)
+JOB_RUNS: Final = Counter(
+    "metering_job_runs_total",
+    "Runs of jobs by outcome: done or failed; late as well when one ran past its deadline.",
+    ["job", "outcome"],
+)
+JOB_SECONDS: Final = Histogram(
+    "metering_job_seconds",
+    "One run of a job.",
+    ["job"],
+    buckets=(0.01, 0.1, 1, 10, 60, 300, 1_800, 7_200),
+)
+MAILS_TOTAL: Final = Counter(
+    "metering_mails_total", "Tries to send a mail by outcome: sent, delayed, failed.", ["outcome"]
+)
+WEBHOOKS_TOTAL: Final = Counter(
+    "metering_webhooks_total",
+    "Calls of customers' webhooks by outcome: delivered, delayed, failed.",
+    ["outcome"],
+)
 
 for _outcome in ("accepted", "duplicate", "conflict", "unpriced", "rejected"):
     EVENTS_TOTAL.labels(_outcome)
@@ -56,7 +86,9 @@ for _outcome in ("accepted", "duplicate", "conflict", "unpriced", "rejected"):
 _SECRET_NAMES: Final = frozenset(
     {"authorization", "x-api-key", "x_api_key", "token", "api_key", "secret", "password"}
 )
-_SECRET: Final = r"\b(?:sk-[\w-]*?|mst-)[\w-]{16,}|(?<=://)[^/@\s]+(?=@)|(?<=bearer )\S+"  # noqa: S105  (what one looks like)
+_SECRET: Final = (
+    r"\b(?:sk-[\w-]*?|mst-|[sr]k_(?:live|test)_|whsec_)[\w+/=-]{16,}|(?<=://)[^/@\s]+(?=@)|(?<=bearer )\S+"  # noqa: S105  (what one looks like)
+)
 _REDACTED: Final = "[redacted]"
 
 
@@ -127,8 +159,10 @@ def configure_logging(level: str, key_prefix: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     # What these tell of a normal start, `metering up` and the service tell in their own words.
-    for library in ("alembic", "uvicorn.error", "apscheduler"):
+    for library in ("alembic", "stripe", "uvicorn.error"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # A job that is still running when its time comes again is no news.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 def log(name: str) -> structlog.stdlib.BoundLogger:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122, UUID
 
-from metering.ids import new_id
+from metering.ids import new_id, new_unguessable_id
 
 
 def test_an_id_is_a_uuid_of_version_7_and_of_now() -> None:
@@ -32,3 +34,14 @@ def test_no_id_is_made_twice_by_threads_together() -> None:
             one for part in threads.map(lambda _: [new_id() for _ in range(5_000)], range(8)) for one in part
         ]
     assert len(set(made)) == len(made)
+
+
+def test_an_unguessable_id_is_alike_but_owes_nothing_to_a_generator_that_can_be_foretold() -> None:
+    def from_state(make: Callable[[], str]) -> str:
+        random.setstate(state)
+        return make()[20:]
+
+    state = random.getstate()
+    assert from_state(new_id) == from_state(new_id)
+    assert from_state(new_unguessable_id) != from_state(new_unguessable_id)
+    assert UUID(new_unguessable_id()).version == 7

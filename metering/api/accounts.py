@@ -33,6 +33,7 @@ from metering.ledger.balance import Balance
 from metering.ledger.grants import DEFAULT_PRIORITY
 from metering.services import accounts, grants
 from metering.services.accounts import AccountChanges, AccountView
+from metering.services.texts import EMAIL_PATTERN, MAX_EMAIL
 from metering.storage.service_tokens import ServiceToken
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
@@ -50,28 +51,40 @@ Dollars = Annotated[
         }
     ),
 ]
+# Checked where it is kept; this is what the documentation says.
+Email = Annotated[
+    str, Meta(max_length=MAX_EMAIL, extra_json_schema={"pattern": EMAIL_PATTERN, "format": "email"})
+]
 Metadata = dict[Key, Note | int | bool | None]
 Request_ = Request[None, ServiceToken, Any]
 
 
 class CreateAccount(msgspec.Struct, forbid_unknown_fields=True):
-    """A new account; the limits' defaults are 50 keys, 50 requests and 2,000,000 tokens a minute."""
+    """A new account; the limits' defaults are 50 keys, 50 requests and 2,000,000 tokens a minute.
+
+    Receipts and warnings are mailed to `email`.
+    """
 
     name: Name
     metadata: Metadata | None = None
     key_limit: Whole = accounts.KEY_LIMIT
     requests_per_minute: Whole = accounts.REQUESTS_PER_MINUTE
     tokens_per_minute: Whole = accounts.TOKENS_PER_MINUTE
+    email: Email | None = None
 
 
 class ChangeAccount(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change; what is left out stays. `metadata` are replaced as a whole, null takes them away."""
+    """What to change; what is left out stays. `metadata` are replaced as a whole.
+
+    null takes metadata, or the email, away.
+    """
 
     name: Name | UnsetType = UNSET
     metadata: Metadata | UnsetType | None = UNSET
     key_limit: Whole | UnsetType = UNSET
     requests_per_minute: Whole | UnsetType = UNSET
     tokens_per_minute: Whole | UnsetType = UNSET
+    email: Email | UnsetType | None = UNSET
 
 
 class CreateGrant(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,10 +105,11 @@ class CreateGrant(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BalanceBody(msgspec.Struct):
-    """US dollars: `available` is `posted` less `held`."""
+    """US dollars: `available` is `posted` less `held` and less `frozen`, which is credit under dispute."""
 
     posted: Decimal
     held: Decimal
+    frozen: Decimal
     available: Decimal
     currency: str
     updated_at: datetime | None
@@ -112,6 +126,7 @@ class AccountBody(msgspec.Struct):
     requests_per_minute: int
     tokens_per_minute: int
     created_at: datetime
+    email: str | None
     balance: BalanceBody
 
 
@@ -144,6 +159,7 @@ def balance_body(balance: Balance) -> dict[str, object]:
     return {
         "posted": amount(balance.posted_pico),
         "held": amount(balance.held_pico),
+        "frozen": amount(balance.frozen_pico),
         "available": amount(balance.available_pico),
         "currency": "USD",
         "updated_at": moment(balance.updated_at),
@@ -167,14 +183,17 @@ def account_body(view: AccountView) -> dict[str, object]:
 async def create_account(request: Request_) -> Response[AccountBody]:
     """Open an account."""
     data = await read_json(request, CreateAccount)
+    ours = services(request)
     view = await in_thread(
         accounts.create_account,
-        services(request).database,
+        ours.database,
         data.name,
         metadata=data.metadata,
         key_limit=data.key_limit,
         requests_per_minute=data.requests_per_minute,
         tokens_per_minute=data.tokens_per_minute,
+        email=data.email,
+        low_balance_pico=None if ours.cashier is None else ours.cashier.policy.low_balance_pico,
     )
     return json_response(account_body(view), 201)
 
@@ -214,7 +233,7 @@ async def get_account(request: Request_, account_id: FromPath[UUID]) -> Response
     responses=error_responses(400, 401, 403, 404, 413),
 )
 async def update_account(request: Request_, account_id: FromPath[UUID]) -> Response[AccountBody]:
-    """Change an account's name, metadata or limits; limits hold from the next request on."""
+    """Change an account's name, metadata, email or limits; limits hold from the next request on."""
     data = await read_json(request, ChangeAccount)
     given = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     changes = cast("AccountChanges", given)

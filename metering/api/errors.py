@@ -26,6 +26,8 @@ from metering.errors import MeteringError
 
 _RETRY_SECONDS: Final = "2"
 _KEY: Final = re.compile(r"`\$\.?([^`]+)`|field `([^`]+)`")
+_TO_WAIT_OUT: Final = (errors.Unavailable, errors.PaymentsUnavailable)
+_ABOUT_KEYS: Final = (errors.MissingApiKey, errors.InvalidApiKey)
 _LOG: Final = telemetry.log(__name__)
 
 
@@ -81,11 +83,11 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     elif known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
         _LOG.error("request failed", path=request.url.path, method=request.method, exc_info=error)
     headers = {}
-    if isinstance(known, errors.Unavailable):
+    if isinstance(known, _TO_WAIT_OUT):
         headers["Retry-After"] = _RETRY_SECONDS
     if isinstance(known, errors.RateLimitExceeded):
         headers["Retry-After"] = str(known.retry_after_seconds)
-    if known.http_status == errors.InvalidApiKey.http_status:
+    if isinstance(known, _ABOUT_KEYS):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowedException) and error.headers:
         headers |= error.headers
@@ -100,12 +102,9 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 def detail(error: MeteringError) -> ErrorDetail:
     """The envelope's content; an error that is ours says nothing of its cause."""
     if error.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
-        shown = (
-            error.message if isinstance(error, errors.Unavailable) else "Something went wrong on our side."
-        )
+        shown = error.message if isinstance(error, _TO_WAIT_OUT) else "Something went wrong on our side."
         return ErrorDetail(shown, "api_error", error.code, "")
-    is_about_key = error.http_status == errors.InvalidApiKey.http_status
-    param = error.param or ("Authorization" if is_about_key else "")
+    param = error.param or ("Authorization" if isinstance(error, _ABOUT_KEYS) else "")
     return ErrorDetail(error.message, "invalid_request_error", error.code, param)
 
 

@@ -27,7 +27,8 @@ WithEmpty = Annotated[bool, QueryParameter(name="all", description="Also lots wi
 class LotBody(msgspec.Struct):
     """Credit and what became of it: `amount_usd` is the sum of the four amounts behind it.
 
-    `id` is the transfer that brought it; `grant_id` the grant, null for goodwill and adjustments.
+    `id` is the transfer that brought it; `grant_id` or `top_up_id` say more about it, both null for goodwill
+    and adjustments. `is_frozen`: its top-up is disputed, and what is left can't be used meanwhile.
     """
 
     id: str
@@ -42,6 +43,8 @@ class LotBody(msgspec.Struct):
     expired_usd: Decimal
     taken_back_usd: Decimal
     grant_id: str | None
+    top_up_id: str | None
+    is_frozen: bool
     reason: str | None
     created_at: datetime
 
@@ -109,6 +112,8 @@ def _lot_body(lot: KeptLot, account_id: str) -> dict[str, object]:
         "expired_usd": amount(lot.expired_pico),
         "taken_back_usd": amount(lot.taken_back_pico),
         "grant_id": lot.grant_id,
+        "top_up_id": lot.top_up_id,
+        "is_frozen": lot.is_frozen,
         "reason": lot.reason,
         "created_at": moment(lot.created_at),
     }

@@ -43,14 +43,15 @@ def render(usage: AccountUsage, filters: Filters) -> dict[str, object]:
     spend = usage.spend
     gpu_cloud, hosted_agents = spend.get("gpu_cloud", 0), spend.get("hosted_agents", 0)
     model = spend.get("api", 0) + spend.get("playground", 0)
+    asked = usage.auto_topup
     return {
         "object": "account_usage",
         "balance": {
             "amount": amount(usage.balance.posted_pico),
             "currency": CURRENCY,
-            "auto_topup_enabled": False,
-            "auto_topup_threshold": None,
-            "auto_topup_amount": None,
+            "auto_topup_enabled": asked is not None and asked.is_enabled,
+            "auto_topup_threshold": asked and amount(asked.threshold_pico),
+            "auto_topup_amount": asked and amount(asked.amount_pico),
             "updated_at": moment(usage.balance.updated_at),
         },
         "summary": _summary(usage.events),

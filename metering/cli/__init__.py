@@ -15,11 +15,14 @@ from metering.cli.errors import explained
 _COMMANDS: Final = MappingProxyType(
     {
         "accounts": "metering.cli.accounts",
+        "jobs": "metering.cli.jobs",
         "ledger": "metering.cli.ledger",
         "migrate": "metering.cli.migrate",
         "prices": "metering.cli.prices",
         "serve": "metering.cli.serve",
+        "stripe-simulator": "metering.cli.stripe_simulator",
         "tokens": "metering.cli.tokens",
+        "top-ups": "metering.cli.top_ups",
         "up": "metering.cli.up",
         "worker": "metering.cli.worker",
     }
@@ -35,7 +38,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(
+            importlib.import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_")
+        )
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -11,10 +11,12 @@ from uuid import UUID
 import click
 
 from metering import ids
+from metering.app import open_cashier
 from metering.cli import keys
 from metering.cli.opening import opened_database
 from metering.cli.options import CUSTOMER_REASON, EXPIRES_AT, IDEMPOTENCY_KEY, WITH_AMOUNT, read_dollars
 from metering.cli.tables import show_table
+from metering.config import Settings
 from metering.ledger.grants import DEFAULT_PRIORITY, GRANT_KINDS, GrantKind
 from metering.money import to_number
 from metering.services import accounts as use_cases
@@ -35,6 +37,7 @@ _LIMITS: Final = {
     "--requests-per-minute": (REQUESTS_PER_MINUTE, "How many requests it may make a minute, with all keys."),
     "--tokens-per-minute": (TOKENS_PER_MINUTE, "How many tokens it may use a minute, with all keys."),
 }
+_EMAIL = click.option("--email", help="Where receipts and warnings are mailed to.")
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -57,19 +60,29 @@ def accounts() -> None:
 
 @accounts.command()
 @click.argument("name")
+@_EMAIL
 @_limits(with_defaults=True)
 @_AS_JSON
 def create(
-    name: str, key_limit: int, requests_per_minute: int, tokens_per_minute: int, *, as_json: bool
+    name: str,
+    email: str | None,
+    key_limit: int,
+    requests_per_minute: int,
+    tokens_per_minute: int,
+    *,
+    as_json: bool,
 ) -> None:
     """Open an account called NAME."""
     with opened_database() as database:
+        cashier = open_cashier(Settings.from_environment(), database)
         view = use_cases.create_account(
             database,
             name,
             key_limit=key_limit,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
+            email=email,
+            low_balance_pico=None if cashier is None else cashier.policy.low_balance_pico,
         )
     _show(view, as_json=as_json)
 
@@ -77,13 +90,14 @@ def create(
 @accounts.command("set")
 @_ACCOUNT
 @click.option("--name", help="What it is called.")
+@_EMAIL
 @_limits(with_defaults=False)
 @_AS_JSON
 def change(account_id: UUID, *, as_json: bool, **wanted: str | int | None) -> None:
-    """Change the name or the limits of the account ACCOUNT_ID; what is not given stays."""
+    """Change the name, the email or the limits of the account ACCOUNT_ID; what is not given stays."""
     changes = cast("AccountChanges", {name: value for name, value in wanted.items() if value is not None})
     if not changes:
-        raise click.UsageError(f"nothing to change: give --name, {', '.join(_LIMITS)}")
+        raise click.UsageError(f"nothing to change: give --name, --email, {', '.join(_LIMITS)}")
     with opened_database() as database:
         _show(use_cases.update_account(database, str(account_id), changes), as_json=as_json)
 
@@ -176,9 +190,11 @@ def _body(view: AccountView) -> dict[str, Any]:
     return {
         "id": account.account_id,
         "name": account.name,
+        "email": account.email,
         "created_at": account.created_at.isoformat(),
         "posted": to_number(balance.posted_pico),
         "held": to_number(balance.held_pico),
+        "frozen": to_number(balance.frozen_pico),
         "available": to_number(balance.available_pico),
         "key_limit": account.key_limit,
         "requests_per_minute": account.requests_per_minute,

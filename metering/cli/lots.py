@@ -91,6 +91,7 @@ def _body(found: Trace) -> dict[str, Any]:
             "reason": transfer.reason,
             "actor": transfer.actor,
             "reverses_id": transfer.reverses_id,
+            **({} if found.part_of is None else found.part_of._asdict()),
         },
         "events": [
             {
@@ -133,5 +134,7 @@ def _lot(lot: KeptLot) -> dict[str, Any]:
         "used": to_number(lot.used_pico),
         "expired": to_number(lot.expired_pico),
         "taken_back": to_number(lot.taken_back_pico),
+        "is_frozen": lot.is_frozen,
+        "top_up": lot.top_up_id,
         "reason": lot.reason,
     }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from metering.app import Storage
+from metering.app import Storage, open_cashier
 from metering.config import Settings
+from metering.errors import PaymentsUnavailable
+from metering.services.cashier import Cashier
 from metering.storage.database import Database
 
 
@@ -19,3 +21,13 @@ def opened_database() -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def opened_cashier() -> Iterator[Cashier]:
+    """The same with the payment processor; raises `PaymentsUnavailable` where none is configured."""
+    with opened_database() as database:
+        cashier = open_cashier(Settings.from_environment(), database)
+        if cashier is None:
+            raise PaymentsUnavailable("Payments are not configured here: METERING_STRIPE_API_KEY is not set.")
+        yield cashier

@@ -20,7 +20,8 @@ from metering.errors import InvalidUsage
 from metering.money import to_pico, to_text
 from metering.pricing import listing, schema
 from metering.pricing.book import PriceBook
-from metering.pricing.loader import load
+from metering.pricing.loader import load, load_policy
+from metering.pricing.top_up_compiler import FILE as POLICY_FILE
 from metering.rating.engine import Rater
 from metering.rating.rating import Rating, Unpriced
 from metering.usage.history import EventCorrection, EventStory, RecordedEvent
@@ -55,17 +56,25 @@ def prices(context: click.Context, book: Path | None) -> None:
     context.obj = book
 
 
+def _root(context: click.Context) -> Path:
+    given: Path | None = context.obj
+    return given or Settings.from_environment().price_book
+
+
 def _book(context: click.Context) -> PriceBook:
     with explained():
-        return load(context.obj or Settings.from_environment().price_book)
+        return load(_root(context))
 
 
 @prices.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.pass_context
 def check(context: click.Context, *, as_json: bool) -> None:
-    """Compile the price book and report every problem: file, model, charge, reason."""
+    """Compile the price book and the policy of top-ups; report every problem: file, model, charge, reason."""
     book = _book(context)
+    if (_root(context) / POLICY_FILE).exists():  # a price book alone is fine: it prices, and sells nothing
+        with explained():
+            load_policy(_root(context))
     charges = sum(len(card.charges) for model in book.models.values() for card in model.cards)
     if as_json:
         click.echo(json.dumps({"models": len(book.models), "charges": charges, "digest": book.digest.hex()}))

@@ -14,7 +14,7 @@ from litestar import Litestar
 
 from metering import telemetry
 from metering.app import App, Storage, build, create_asgi
-from metering.config import Settings
+from metering.config import Settings, http_url
 from metering.errors import ConfigurationError
 from metering.jobs.ratings import LateRating
 
@@ -77,9 +77,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def base_url(listener: socket.socket) -> str:
     """Where a client on this machine finds the service."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (read, not bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return http_url(*listener.getsockname()[:2])
 
 
 def server_config(asgi: Litestar, port: int = 0) -> uvicorn.Config:

@@ -4,46 +4,109 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
 import click
 
 from metering.app import Storage, build, load_price_book
+from metering.cli.companions import Companion
 from metering.cli.serve import base_url, configure, listen, run
-from metering.config import Settings
+from metering.config import Settings, own_environment
 from metering.services.demo import Demo, open_demo
 from metering.storage.database import migrate
 
 DEMO_FILE: Final = "demo.json"
+# They open nothing but the simulator, which listens on this machine alone.
+_SIMULATOR_KEY: Final = "sk_test_simulator"
+_SIMULATOR_SECRET: Final = "whsec_simulator"  # noqa: S105  (no secret)
 Result = TypeVar("Result")
 
 
 @click.command()
 def up() -> None:
-    """Start everything: database, schema, price book, demo account, service. Ctrl-C stops it."""
-    settings = Settings.from_environment()
+    """Start everything: database, schema, price book, demo account, service, worker. Ctrl-C stops it.
+
+    Without a key of Stripe's, a simulator on this machine takes the payments: no money moves.
+    """
+    environment = own_environment()
+    settings = Settings.from_environment(environment)
     configure(settings)
     started = time.monotonic()
     listener = listen(settings.host, settings.port)
-    file = settings.home / DEMO_FILE
-    storage = _step("database", lambda: Storage.open(settings, _detail), lambda _: "answers")
-    _step("schema", lambda: migrate(storage.owner_url), lambda done: f"{len(done)} migrations applied")
-    book = _step("price book", lambda: load_price_book(settings), lambda book: f"{len(book.models)} models")
-    app = build(settings, storage.database, book)
-    try:
+    url, file = base_url(listener), settings.home / DEMO_FILE
+    with ExitStack() as stack:
+        simulator = None
+        if settings.stripe is None:
+            simulator = stack.enter_context(start_simulator(settings, url))
+        storage = _step("database", lambda: Storage.open(settings, _detail), lambda _: "answers")
+        _step("schema", lambda: migrate(storage.owner_url), lambda done: f"{len(done)} migrations applied")
+        book = _step(
+            "price book", lambda: load_price_book(settings), lambda book: f"{len(book.models)} models"
+        )
+        environment |= _step("payments", lambda: payments(settings, simulator), lambda _: _takes(settings))
+        app = build(Settings.from_environment(environment), storage.database, book)
+        stack.callback(app.close)
         demo = _step(
             "demo account",
             lambda: open_demo(app.database, read_demo(file), api_key_prefix=settings.api_key_prefix),
             lambda demo: demo.account_id,
         )
-        write_demo(file, demo, base_url(listener))
-        run(app, listener, lambda: _announce(demo, base_url(listener), file, time.monotonic() - started))
-    finally:
-        app.close()
+        write_demo(file, demo, url)
+
+        def on_started() -> None:
+            # Its news are for who runs it by itself.
+            quiet = {"METERING_LOG_LEVEL": "WARNING"} | environment
+            stack.enter_context(Companion("worker", environment=quiet))
+            _announce(demo, url, file, time.monotonic() - started)
+            _announce_payments(settings, demo, url)
+
+        run(app, listener, on_started)
     click.echo("stopped")
+
+
+def start_simulator(settings: Settings, url: str) -> Companion:
+    """A simulator that keeps what it knows in the home directory, and tells the service what happens."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Companion(
+        "stripe-simulator",
+        *("--port", str(_free_port(settings.port + 1))),
+        *("--webhook-url", f"{url}/webhooks/stripe", "--webhook-secret", _SIMULATOR_SECRET),
+        *("--data", str(settings.home / "stripe-simulator.jsonl")),
+        environment=own_environment(),
+        is_heard=True,
+    )
+
+
+def payments(settings: Settings, simulator: Companion | None) -> dict[str, str]:
+    """What the service's and the worker's environment needs more: mail goes to a directory unless set up."""
+    more = {} if settings.mail_url else {"METERING_MAIL_URL": f"maildir:{settings.home / 'mail'}"}
+    if simulator is not None:
+        more["METERING_STRIPE_API_KEY"] = _SIMULATOR_KEY
+        more["METERING_STRIPE_WEBHOOK_SECRET"] = _SIMULATOR_SECRET
+        more["METERING_STRIPE_API_BASE"] = simulator.first_line()
+    return more
+
+
+def _takes(settings: Settings) -> str:
+    if settings.stripe is None:
+        return "SIMULATED: no real money"
+    return "LIVE: real money" if settings.stripe.is_live else "Stripe's test mode"
+
+
+def _free_port(wanted: int) -> int:
+    """The wanted port, which keeps the simulator's addresses alive, or 0 where it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except (OSError, OverflowError):
+            return 0
+    return wanted
 
 
 def read_demo(file: Path) -> Demo | None:
@@ -90,3 +153,20 @@ def _announce(demo: Demo, url: str, file: Path, seconds: float) -> None:
          "usage": {{"prompt_tokens": 1200, "completion_tokens": 300}}}}'
   curl -s {url}/v1/account/usage -H 'Authorization: Bearer {demo.api_key}'
 """)
+
+
+def _announce_payments(settings: Settings, demo: Demo, url: str) -> None:
+    click.echo(f"""\
+  curl -s {url}/v1/account/top_ups -H 'Authorization: Bearer {demo.api_key}' \\
+    -d '{{"amount": 25}}'
+""")
+    if settings.stripe is None:
+        click.secho("  PAYMENTS ARE SIMULATED. No card is charged, no money moves.", bold=True)
+        click.echo("  Open the `url` that the last command answers, and pay with 4242 4242 4242 4242.")
+        click.echo("  METERING_STRIPE_API_KEY=sk_test_… uses Stripe's own test mode instead.")
+    else:
+        click.secho(f"  Payments: {_takes(settings)}.", bold=settings.stripe.is_live)
+        click.echo(f"  stripe listen --forward-to {url}/webhooks/stripe    # brings webhooks to this machine")
+    if settings.mail_url is None:
+        click.echo(f"  Mail is kept in {settings.home / 'mail'}.")
+    click.echo()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from datetime import timedelta
+from threading import Event
 
 import click
 from prometheus_client import start_http_server
 
-from metering.app import Storage
+from metering.app import Storage, prepare_jobs
 from metering.cli.serve import configure
 from metering.config import Settings
 from metering.errors import ConfigurationError
@@ -32,7 +34,9 @@ def worker(check_minutes: int, metrics_port: int | None) -> None:
     database = Storage.open(settings).database
     try:
         database.require_head()
-        run_worker(database, settings.price_book, check_minutes=check_minutes)
+        stopping = Event()
+        every = timedelta(minutes=check_minutes)
+        run_worker(database, prepare_jobs(settings, database, stopping, check_every=every), stopping)
     finally:
         database.close()
 

@@ -16,8 +16,8 @@ from metering.storage.database import Database
 _LOG: Final = telemetry.log(__name__)
 
 
-def check(database: Database, stopping: Event) -> None:
-    """Check every law of the books until the end, or until `stopping` is set.
+def check(database: Database, stopping: Event) -> int:
+    """Check every law of the books until the end, or until `stopping` is set: of how many accounts.
 
     Each breach is an error in the log as soon as it is found, and counted in the metric by its law.
     """
@@ -27,7 +27,7 @@ def check(database: Database, stopping: Event) -> None:
     for checked in iter_checks(database):
         if stopping.is_set():
             _LOG.info("check of the books stopped", breaches=found.total(), **looked._asdict())
-            return
+            return looked.accounts
         looked = checked.looked
         for breach in checked.breaches:
             _raise_alarm(breach)
@@ -40,6 +40,7 @@ def check(database: Database, stopping: Event) -> None:
     seconds = f"{time.monotonic() - begun:.1f}"
     told = {"breaches": found.total(), **looked._asdict(), "unpriced": unpriced}
     _LOG.info("books checked", seconds=seconds, **told)
+    return looked.accounts
 
 
 def _raise_alarm(breach: Breach) -> None:

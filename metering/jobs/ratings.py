@@ -11,18 +11,18 @@ from metering.errors import Unavailable
 from metering.pricing.book import PriceBook
 from metering.pricing.loader import load
 from metering.rating.engine import Rater
-from metering.services.rerating import RatedLater, rate_unpriced
+from metering.services.rerating import rate_unpriced
 from metering.storage.database import Database
 
-RATING_MINUTES: Final = 60
 # A chunk of events takes a fraction of this, unless its account's lock is hard to get.
 _STOP_SECONDS: Final = 5
 _LOG: Final = telemetry.log(__name__)
 
 
-def rate_late(database: Database, price_book: Path) -> None:
-    """Rate what has no price yet by the book as it is in its directory now."""
-    _tell(rate_unpriced(database, Rater(load(price_book)), actor="worker"))
+def rate_late(database: Database, price_book: Path, stopping: Event) -> int:
+    """Rate what has no price yet by the book as it is in its directory now: how many got one."""
+    rater = Rater(load(price_book))
+    return rate_unpriced(database, rater, actor="worker", stopped=stopping.is_set).rated
 
 
 class LateRating:
@@ -47,11 +47,8 @@ class LateRating:
     def _run(self) -> None:
         try:
             rater = Rater(self._book)
-            _tell(rate_unpriced(self._database, rater, actor="service", stopped=self._stopped.is_set))
+            rated = rate_unpriced(self._database, rater, actor="service", stopped=self._stopped.is_set)
+            if rated.events:
+                _LOG.info("unpriced events rated", events=rated.events, priced=rated.rated)
         except Unavailable as error:
             _LOG.warning("unpriced events were not all rated", reason=error.message)
-
-
-def _tell(rated: RatedLater) -> None:
-    if rated.events:
-        _LOG.info("unpriced events rated", events=rated.events, priced=rated.rated)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypedDict
 from metering import clock, ids
 from metering.ledger.balance import Balance
 from metering.services.lots import settle_expiry
-from metering.services.texts import checked
+from metering.services.texts import checked, checked_email
 from metering.storage import accounts, balances
 from metering.storage.accounts import Account
 from metering.storage.database import Database, driver
@@ -28,13 +28,14 @@ class AccountView(NamedTuple):
 
 
 class AccountChanges(TypedDict, total=False):
-    """What to change of an account; metadata that are None are taken away."""
+    """What to change of an account; metadata and an email that are None are taken away."""
 
     name: str
     metadata: Mapping[str, Any] | None
     key_limit: int
     requests_per_minute: int
     tokens_per_minute: int
+    email: str | None
 
 
 def create_account(
@@ -45,8 +46,13 @@ def create_account(
     key_limit: int = KEY_LIMIT,
     requests_per_minute: int = REQUESTS_PER_MINUTE,
     tokens_per_minute: int = TOKENS_PER_MINUTE,
+    email: str | None = None,
+    low_balance_pico: int | None = None,
 ) -> AccountView:
-    """A new account with a balance of zero; raises `InvalidParameter`."""
+    """A new account with a balance of zero; raises `InvalidParameter`.
+
+    Its customer is told of a fall below `low_balance_pico`, None for never.
+    """
     account = Account(
         ids.new_id(),
         checked(name, "name"),
@@ -55,10 +61,11 @@ def create_account(
         requests_per_minute,
         tokens_per_minute,
         clock.now(),
+        None if email is None else checked_email(email, "email"),
     )
     with database.transaction() as connection:
         accounts.insert_account(connection, account)
-        balances.open_account(driver(connection), account.account_id)
+        balances.open_account(driver(connection), account.account_id, low_balance_pico)
     return AccountView(account, Balance(0, 0, None))
 
 
@@ -79,6 +86,8 @@ def update_account(database: Database, account_id: str, changes: AccountChanges)
     """
     if "name" in changes:
         changes = {**changes, "name": checked(changes["name"], "name")}
+    if changes.get("email") is not None:
+        changes = {**changes, "email": checked_email(changes["email"] or "", "email")}
     if changes:
         with database.transaction() as connection:
             accounts.update_account(connection, account_id, **changes)

@@ -124,6 +124,7 @@ class Authorizing:
         self.closings: list[Closing] = []
         self.rates: dict[str, Rate] = {}
         self.used: dict[tuple[str, str], None] = {}
+        self.refused: dict[str, InsufficientCredits] = {}
         self._now = now
         self._accounts = {
             books.account_id: _Account(books, books.held_pico, *_limits(found, books.account_id, now))
@@ -154,6 +155,9 @@ class Authorizing:
             if hold is None or hold.account_id not in self._accounts:
                 return NotFound("There is no such hold.", param="hold_id")
             return self._extend(command, hold) if isinstance(command, Extend) else self._void(hold)
+        except InsufficientCredits as refused:
+            self.refused.setdefault(self._account_of(command), refused)
+            return refused
         except MeteringError as refused:
             return refused
 
@@ -164,6 +168,12 @@ class Authorizing:
             for one in self._accounts.values()
             if one.books.held_pico != one.held_pico and not one.books.posted
         ]
+
+    def _account_of(self, command: Command) -> str:
+        """The account of a command that came as far as its credit."""
+        if isinstance(command, Authorize):
+            return command.account_id or self._by_hash[command.key_hash or b""].account_id
+        return self._holds[command.hold_id].account_id
 
     def _authorize(self, wanted: Authorize) -> Held:
         key = self._key(wanted)

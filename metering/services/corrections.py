@@ -13,11 +13,11 @@ from metering.ledger.adjustments import TRANSFER_KINDS, AdjustmentKind
 from metering.ledger.books import Books
 from metering.ledger.grants import MAX_GRANT_PICO
 from metering.ledger.posting_rules import post_adjustment, post_reversal
-from metering.ledger.transfers import NEW_CREDIT, TransferKind
+from metering.ledger.transfers import TransferKind
 from metering.money import to_number
 from metering.services.cost_changes import CostChanges, Price
 from metering.services.idempotency import require_same
-from metering.services.lots import expire_locked
+from metering.services.laid_lots import LaidLots
 from metering.services.texts import checked
 from metering.storage import adjustments, corrections, lot_history, transfers
 from metering.storage.adjustments import Adjustment
@@ -30,7 +30,8 @@ MAX_REASON: Final = 2_000
 _NOTHING: Final = Price(0, None, None, None)
 # Nearly all events are recorded within this time of their creation; where that is not all, all time is read.
 _SOON: Final = timedelta(days=1)
-_MIRRORED: Final = NEW_CREDIT
+_MIRRORED: Final = frozenset({TransferKind.GRANT, TransferKind.ADJUSTMENT, TransferKind.GOODWILL})
+_PROCESSOR: Final = "it follows the payment processor, and is undone by what happens there"
 _INSTEAD: Final[dict[TransferKind, str]] = {
     TransferKind.EXPIRY: "an expiry can't be reversed: grant the credit again",
     TransferKind.REVERSAL: "a reversal can't be reversed: grant, adjust or record again what it took back",
@@ -38,6 +39,13 @@ _INSTEAD: Final[dict[TransferKind, str]] = {
     TransferKind.RERATING: "it applied another price book: rate the period again by the former one",
     TransferKind.RATING: "it charged events that had no price when they came: reverse those events instead",
     TransferKind.AMENDMENT: "it put an event in the place of another: send one more that supersedes it",
+    TransferKind.TOP_UP: "it was paid: refund the top-up instead",
+    TransferKind.BONUS: "it belongs to a top-up: refund that instead, which takes the bonus back with it",
+    TransferKind.REFUND: _PROCESSOR,
+    TransferKind.DISPUTE: _PROCESSOR,
+    TransferKind.TAX: _PROCESSOR,
+    TransferKind.FEE: _PROCESSOR,
+    TransferKind.SETTLEMENT: _PROCESSOR,
 }
 
 
@@ -225,7 +233,7 @@ def _require_unexpired(raw: Any, books: Books, found: RecordedTransfer, now: dat
     """Refuse to take credit back of which a part is gone already; its account is locked."""
     if found.transfer.effect_pico <= 0:
         return
-    expire_locked(raw, books, now)
+    LaidLots.lock(raw, books, now)
     lot = lot_history.find_lot(raw, found.transfer.account_id, found.transfer.id)
     if lot is not None and lot.expired_pico:
         raise AlreadyCorrected(

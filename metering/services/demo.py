@@ -13,6 +13,8 @@ from metering.services.service_tokens import Scope, authenticate_service_token, 
 from metering.storage.database import Database
 
 _CREDIT: Final = Wanted("promotional", 100 * PICO_PER_USD, "Credit to try the demo", actor="metering up")
+# A domain that nobody has: such mail is for the directory that `metering up` keeps it in.
+_EMAIL: Final = "demo@example.com"
 
 
 class Demo(NamedTuple):
@@ -27,7 +29,8 @@ def open_demo(database: Database, known: Demo | None, *, api_key_prefix: str) ->
     """The known demo where its account and keys still work, else new ones; with its credit, given once."""
     account_id = None if known is None else _usable_account(database, known)
     if account_id is None:
-        account_id = create_account(database, "Demo", metadata={"demo": True}).account.account_id
+        opened = create_account(database, "Demo", metadata={"demo": True}, email=_EMAIL)
+        account_id = opened.account.account_id
         known = None
     if known is None or not _opens(database, known):
         _, api_key = create_api_key(database, account_id, prefix=api_key_prefix, name="demo")

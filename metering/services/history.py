@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from metering import clock
+from metering.ledger.auto_topups import AutoTopUp
 from metering.ledger.balance import Balance
 from metering.services.lots import settle_expiry
-from metering.storage import balances, usage_history
+from metering.storage import auto_topups, balances, usage_history
 from metering.storage.database import Database, driver
 from metering.usage.history import Cursor, EventStory, Filters, RecordedEvent
 
@@ -25,6 +26,7 @@ class AccountUsage:
     events: list[RecordedEvent]
     next_cursor: Cursor | None
     spend: dict[str, int]
+    auto_topup: AutoTopUp | None
 
 
 def get_account_usage(
@@ -44,13 +46,14 @@ def _read_usage(
 ) -> AccountUsage:
     with database.snapshot() as connection:
         balance = balances.find_many(driver(connection), [account_id], now)[account_id]
+        auto_topup = auto_topups.find(driver(connection), account_id)
         # One more than asked for tells whether there is another page.
         found = usage_history.list_events(connection, account_id, filters, before, limit + 1)
         spend = usage_history.spend_by_source(connection, account_id, filters.since, filters.until)
     events = found[:limit]
     last = events[-1] if len(found) > limit else None
     next_cursor = None if last is None else Cursor(last.created_at, last.sequence)
-    return AccountUsage(balance, events, next_cursor, spend)
+    return AccountUsage(balance, events, next_cursor, spend, auto_topup)
 
 
 def find_events(database: Database, event_id: str) -> list[EventStory]:

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from metering import clock, telemetry
+from metering import clock, ids, telemetry
 from metering.errors import AccountNotFound, InvalidParameter, InvalidUsage, ModelNotFound, NotFound
 from metering.ledger.balance import Balance
 from metering.ledger.holds import Hold, HoldState
+from metering.ledger.notices import NoticeType
+from metering.money import to_number
 from metering.rating.engine import Rater
 from metering.rating.rating import Unpriced
 from metering.services.authorizing import Authorize, Authorizing, Command, Extend, Found, Held, Outcome
-from metering.services.lots import expire_locked, settle_expiry
-from metering.storage import api_key_spend, balances, holds, request_rates
+from metering.services.laid_lots import LaidLots
+from metering.services.lots import settle_expiry
+from metering.storage import api_key_spend, balances, holds, notices, request_rates
 from metering.storage.api_key_spend import KeyStanding
 from metering.storage.asked import Asked
 from metering.storage.books import keep_books
@@ -84,7 +87,7 @@ class Holds:
             found, now = _read(raw, asked)
             for books in found.books:
                 if books.next_expiry_at is not None and books.next_expiry_at <= now:
-                    expire_locked(raw, books, books.moment(now))
+                    LaidLots.lock(raw, books, books.moment(now))
             authorizing = Authorizing(found, now)
             outcomes = [authorizing.decide(one) for one in commands]
             with raw.pipeline():
@@ -231,6 +234,14 @@ def _keep(raw: Any, decided: Authorizing, now: datetime) -> None:  # noqa: ANN40
     balances.set_held(raw, decided.held())
     request_rates.keep_many(raw, decided.rates)
     api_key_spend.touch_many(raw, decided.used, now)
+    for account_id, refused in decided.refused.items():
+        told = {
+            "code": refused.code,
+            "wanted": to_number(refused.wanted_pico),
+            "available": to_number(refused.available_pico),
+            "currency": "USD",
+        }
+        notices.append(raw, account_id, ids.new_id(), NoticeType.HOLD_REFUSED, told, now)
 
 
 def _verb(outcome: Outcome) -> str:

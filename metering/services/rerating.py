@@ -21,6 +21,7 @@ from metering.rating.engine import Rater
 from metering.rating.rating import Rating
 from metering.services.cost_changes import CostChanges, Price
 from metering.services.price_books import keep_price_book
+from metering.services.stopping import Stopped, never
 from metering.services.texts import checked
 from metering.storage import accounts, corrections, rateable_events
 from metering.storage.books import lock_account
@@ -81,11 +82,6 @@ def _silent(_events: int) -> None:
     """Say nothing."""
 
 
-def _never() -> bool:
-    """Go on to the end."""
-    return False
-
-
 def rate_unpriced(
     database: Database,
     rater: Rater,
@@ -93,7 +89,7 @@ def rate_unpriced(
     actor: str,
     account_id: str | None = None,
     told: Told = _silent,
-    stopped: Callable[[], bool] = _never,
+    stopped: Stopped = never,
     chunk_events: int = CHUNK_EVENTS,
 ) -> RatedLater:
     """Rate the events that have no price yet, of one account or of all; charge those that have one now.

@@ -9,7 +9,7 @@ from metering.ledger.chart import Kind, LedgerAccount
 from metering.services.lots import allocate
 from metering.storage import lot_history, transfers
 from metering.storage.database import Database, driver
-from metering.storage.lot_history import EventShare, KeptLot, Moved, PaidFor
+from metering.storage.lot_history import EventShare, KeptLot, Moved, PaidFor, PartOf
 from metering.storage.transfers import RecordedTransfer
 
 # Of what a lot paid for; a lot of a busy account pays for a hundred thousand transfers.
@@ -37,6 +37,7 @@ class Trace(NamedTuple):
     settled: list[Moved]
     lot: KeptLot | None
     paid_for: list[PaidFor]
+    part_of: PartOf | None
 
 
 def trace_transfer(database: Database, transfer_id: str) -> Trace:
@@ -70,6 +71,7 @@ def trace_transfer(database: Database, transfer_id: str) -> Trace:
             [one for one in moved if one.lot_id is None],
             lot_history.find_lot(raw, account_id, transfer_id),
             lot_history.list_paid_for(raw, account_id, transfer_id, MAX_PAID_FOR),
+            lot_history.find_top_up(raw, account_id, transfer_id),
         )
 
 

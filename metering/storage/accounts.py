@@ -23,6 +23,7 @@ class Account(NamedTuple):
     requests_per_minute: int
     tokens_per_minute: int
     created_at: datetime
+    email: str | None = None
 
 
 _ALL: Final = select(*(accounts.c[name] for name in Account._fields))

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from psycopg import Connection
 
 from metering.ledger.invariants import Breach, Law
-from metering.storage import audit_lots, audit_transfers, audit_usage
+from metering.storage import audit_lots, audit_top_ups, audit_transfers, audit_usage
 
 # One is enough to be alarmed; all of a million would hide it.
 MAX_BREACHES: Final = 100
@@ -27,7 +27,7 @@ _TABLES: Final = (
 
 Queries: TypeAlias = Mapping[Law, Sequence[str]]
 _EVERYTHING: Final[Queries] = MappingProxyType(
-    {**audit_transfers.QUERIES, **audit_usage.QUERIES, **audit_lots.QUERIES}
+    {**audit_transfers.QUERIES, **audit_usage.QUERIES, **audit_lots.QUERIES, **audit_top_ups.QUERIES}
 )
 # The laws that are looked at otherwise from a time on, and those of them of which only a part is.
 _SINCE: Final[Queries] = MappingProxyType({**audit_transfers.SINCE, **audit_usage.SINCE})

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Final
 
 from metering.ledger.invariants import Law
-from metering.ledger.lots import Terms
-from metering.ledger.transfers import NEW_CREDIT
+from metering.ledger.lots import Terms, terms_of
+from metering.ledger.transfers import NEW_CREDIT, TransferKind
 from metering.storage.audit_transfers import EFFECT
 
 _POSITION: Final = """
@@ -34,7 +34,8 @@ _POSITION: Final = """
      WHERE (coalesce(laid.balance_after_usd, 0), coalesce(movement_count, 0), coalesce(movement_count, 0))
         <> (coalesce(rest.usd, 0) - coalesce(owed.usd, 0), coalesce(moved.count, 0), coalesce(moved.last, 0))
 """
-# What expiry took and what a reversal took of the very credit that it takes back was not used.
+# What expiry took was not used, nor what a reversal took of the very credit that it takes back, nor what a
+# refund or a dispute took of the lots of its top-up.
 _LOTS: Final = """
     WITH touched AS (
          SELECT account_id, id FROM lots
@@ -48,10 +49,19 @@ _LOTS: Final = """
            concat_ws(' ', 'rest', rest_usd, 'used', used_usd)
       FROM (SELECT m.account_id, m.lot_id AS id, sum(m.amount_usd) AS taken,
                    sum(m.amount_usd) FILTER (WHERE t.kind <> 'expiry'
-                                               AND t.reverses_id IS DISTINCT FROM m.lot_id) AS used
+                                               AND t.reverses_id IS DISTINCT FROM m.lot_id
+                                               AND went_back.id IS NULL) AS used
               FROM touched
               JOIN lot_movements AS m ON m.account_id = touched.account_id AND m.lot_id = touched.id
               LEFT JOIN transfers AS t ON t.account_id = m.account_id AND t.id = m.transfer_id
+              LEFT JOIN (SELECT back.account_id, back.transfer_id AS id, bought.transfer_id AS lot_id
+                           FROM top_up_transfers AS back JOIN top_up_transfers AS bought
+                                USING (account_id, top_up_id)
+                          WHERE account_id = ANY(%(accounts)s::uuid[])
+                            AND num_nonnulls(back.refund_id, back.dispute_id) > 0
+                            AND num_nonnulls(bought.refund_id, bought.dispute_id) = 0) AS went_back
+                     ON went_back.account_id = m.account_id AND went_back.id = m.transfer_id
+                    AND went_back.lot_id = m.lot_id
              GROUP BY 1, 2) AS moved
       FULL JOIN (SELECT lots.* FROM touched JOIN lots USING (account_id, id)) AS lots USING (account_id, id)
      WHERE (amount_usd - coalesce(taken, 0), coalesce(used, 0)) IS DISTINCT FROM (rest_usd, used_usd)
@@ -79,13 +89,15 @@ _LAID: Final = f"""
      WHERE effect <> coalesce(opened, 0) - coalesce(paid, 0) - coalesce(owed, 0) + coalesce(settled, 0)
 """  # noqa: S608  (its parts are constants)
 _DEFAULT: Final = Terms()
+_BOUGHT: Final = terms_of(TransferKind.TOP_UP)
 _NEW_CREDIT: Final = ", ".join(f"'{kind}'" for kind in sorted(NEW_CREDIT))
 # What is given back beyond all that was taken opens a lot too, of a part of its transfer.
 _TERMS: Final = f"""
     SELECT account_id, concat('lot ', id), wanted, found
       FROM (SELECT lots.account_id, lots.id,
                    CASE WHEN t.id IS NULL THEN 'the transfer that opened it'
-                        ELSE concat_ws(' ', coalesce(g.kind, '{_DEFAULT.kind}'),
+                        ELSE concat_ws(' ', coalesce(g.kind, CASE t.kind WHEN 'top_up' THEN '{_BOUGHT.kind}'
+                                                             ELSE '{_DEFAULT.kind}' END),
                                        coalesce(g.priority, {_DEFAULT.priority}),
                                        coalesce(g.expires_at::text, 'never'),
                                        CASE WHEN t.kind IN ({_NEW_CREDIT}) THEN t.effect

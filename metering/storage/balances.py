@@ -42,6 +42,7 @@ _SET_FROZEN: Final = "UPDATE balances SET frozen_usd = %s WHERE account_id = %s"
 _SET_THRESHOLDS: Final = """
     UPDATE balances SET auto_topup_below_usd = %s, low_balance_usd = %s WHERE account_id = %s
 """
+_FIND_LOW: Final = "SELECT low_balance_usd FROM balances WHERE account_id = %s"
 _SET_EXPIRY: Final = "UPDATE balances SET next_expiry_at = %s WHERE account_id = %s"
 # A hold whose time is up counts for nothing, also before anybody has closed it.
 _FIND: Final = """
@@ -51,12 +52,13 @@ _FIND: Final = """
            updated_at, next_expiry_at, frozen_usd
       FROM balances WHERE account_id = ANY(%s::uuid[])
 """
-_OPEN: Final = "INSERT INTO balances (account_id) VALUES (%s)"
+_OPEN: Final = "INSERT INTO balances (account_id, low_balance_usd) VALUES (%s, %s)"
 
 
-def open_account(connection: Connection[Any], account_id: str) -> None:
-    """Give a new account its balance of zero."""
-    connection.execute(_OPEN, [account_id])
+def open_account(connection: Connection[Any], account_id: str, low_balance_pico: int | None) -> None:
+    """Give a new account its balance of zero, and below what its customer is to be told of it."""
+    low = None if low_balance_pico is None else to_number(low_balance_pico)
+    connection.execute(_OPEN, [account_id, low])
 
 
 def lock_many(connection: Connection[Any], account_ids: Sequence[str]) -> Iterable[Books]:
@@ -130,6 +132,12 @@ def set_thresholds(connection: Connection[Any], books: Books) -> None:
         for one in (books.auto_topup_below_pico, books.low_balance_pico)
     )
     connection.execute(_SET_THRESHOLDS, [below, low, books.account_id])
+
+
+def find_low_balance(connection: Connection[Any], account_id: str) -> int | None:
+    """Below what balance, in picodollars, an account that exists wants to be told."""
+    row = connection.execute(_FIND_LOW, [account_id]).fetchone()
+    return None if row is None or row[0] is None else to_pico(row[0])
 
 
 def find_many(connection: Connection[Any], account_ids: Iterable[str], now: datetime) -> dict[str, Balance]:

@@ -13,11 +13,12 @@ from metering.money import to_pico
 
 # Immutable, so that pages are complete while lots are used up.
 _TURN: Final = "priority, coalesce(expires_at, 'infinity'), kind = 'paid', sequence"
-# What was taken back stands in the movement of the lot's reversal; looking there costs two index probes.
+# What was taken back stands in the movements of the lot's reversal, and of the refunds and disputes of the
+# top-up that brought it, as far as they are not undone; looking there costs a few index probes.
 _LOTS: Final = f"""
     SELECT shown.id::text, shown.kind, shown.priority, shown.expires_at, shown.amount_usd, shown.rest_usd,
-           shown.used_usd, coalesce(reversal.taken_usd, 0), grants.id::text, transfers.reason,
-           shown.created_at
+           shown.used_usd, coalesce(back.taken_usd, 0), grants.id::text, bought.top_up_id::text,
+           transfers.reason, shown.created_at, shown.is_frozen
       FROM (SELECT * FROM lots
              WHERE account_id = %(account)s AND (rest_usd > 0 OR %(with_empty)s)
                AND (%(id)s::uuid IS NULL OR id = %(id)s)
@@ -26,12 +27,19 @@ _LOTS: Final = f"""
              ORDER BY {_TURN} LIMIT %(limit)s) AS shown
       JOIN transfers USING (account_id, id)
       LEFT JOIN grants ON grants.account_id = shown.account_id AND grants.transfer_id = shown.id
+      LEFT JOIN top_up_transfers AS bought ON bought.account_id = shown.account_id
+           AND bought.transfer_id = shown.id AND num_nonnulls(bought.refund_id, bought.dispute_id) = 0
       LEFT JOIN LATERAL (
            SELECT sum(moved.amount_usd) AS taken_usd
-             FROM transfers AS back
-             JOIN lot_movements AS moved ON moved.account_id = back.account_id
-                                        AND moved.transfer_id = back.id AND moved.lot_id = shown.id
-            WHERE back.account_id = shown.account_id AND back.reverses_id = shown.id) AS reversal ON true
+             FROM (SELECT id FROM transfers
+                    WHERE account_id = shown.account_id AND reverses_id = shown.id
+                    UNION ALL
+                   SELECT transfer_id FROM top_up_transfers
+                    WHERE account_id = shown.account_id AND top_up_id = bought.top_up_id
+                      AND num_nonnulls(refund_id, dispute_id) > 0) AS back
+             JOIN lot_movements AS moved ON moved.account_id = shown.account_id
+                                        AND moved.transfer_id = back.id AND moved.lot_id = shown.id) AS back
+           ON true
      ORDER BY shown.priority, coalesce(shown.expires_at, 'infinity'), shown.kind = 'paid', shown.sequence
 """  # noqa: S608  (its parts are constants)
 _TOTALS: Final = """
@@ -63,6 +71,10 @@ _EVENTS: Final = """
 """
 # Events are recorded soon after they happened, as a rule; no index leads from a transfer to them.
 _LOOK_BACK: Final = (timedelta(hours=1), timedelta(days=2), timedelta(days=60))
+_PART_OF: Final = """
+    SELECT top_up_id::text, refund_id::text, dispute_id FROM top_up_transfers
+     WHERE account_id = %s AND transfer_id = %s
+"""
 _ACCOUNTS: Final = """
     SELECT accounts.account_id::text
       FROM accounts JOIN transfers ON transfers.account_id = accounts.account_id AND transfers.id = %s
@@ -70,7 +82,10 @@ _ACCOUNTS: Final = """
 
 
 class KeptLot(NamedTuple):
-    """A lot as it stands, in picodollars; whatever is not left was used, has expired or was taken back."""
+    """A lot as it stands, in picodollars; whatever is not left was used, has expired or was taken back.
+
+    `is_frozen`: its top-up is disputed.
+    """
 
     id: str
     kind: str
@@ -81,8 +96,10 @@ class KeptLot(NamedTuple):
     used_pico: int
     taken_back_pico: int
     grant_id: str | None
+    top_up_id: str | None
     reason: str | None
     created_at: datetime
+    is_frozen: bool
 
     @property
     def expired_pico(self) -> int:
@@ -127,6 +144,14 @@ class EventShare(NamedTuple):
     model: str
     amount_pico: int
     correction: str | None
+
+
+class PartOf(NamedTuple):
+    """What a transfer is part of: a top-up, and of that a refund or a dispute where one is named."""
+
+    top_up_id: str
+    refund_id: str | None
+    dispute_id: str | None
 
 
 def list_lots(
@@ -183,6 +208,12 @@ def list_event_shares(
     return _shares(sorted(events, key=itemgetter(-1))) + corrected
 
 
+def find_top_up(connection: Connection[Any], account_id: str, transfer_id: str) -> PartOf | None:
+    """The top-up that the transfer is part of, if it is of one."""
+    row = connection.execute(_PART_OF, [account_id, transfer_id]).fetchone()
+    return None if row is None else PartOf(*row)
+
+
 def find_accounts(connection: Connection[Any], transfer_id: str) -> list[str]:
     """The accounts that have a transfer of this id, one as a rule: a probe of an index for each account."""
     return [account_id for (account_id,) in connection.execute(_ACCOUNTS, [transfer_id])]
@@ -195,7 +226,7 @@ def _lots(connection: Connection[Any], account_id: str, **named: object) -> list
 
 def _lot(row: Sequence[Any]) -> KeptLot:
     lot_id, kind, priority, expires_at, amount, rest, used, taken_back, *given = row
-    grant_id, reason, created_at = given
+    grant_id, top_up_id, reason, created_at, is_frozen = given
     return KeptLot(
         lot_id,
         kind,
@@ -206,8 +237,10 @@ def _lot(row: Sequence[Any]) -> KeptLot:
         to_pico(used),
         to_pico(taken_back),
         grant_id,
+        top_up_id,
         reason,
         created_at,
+        is_frozen,
     )
 
 

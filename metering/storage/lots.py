@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection
 
-from metering.ledger.lots import Allocation, Entry, Lot, Movement, Needs, Receivable, Terms
+from metering.ledger.lots import Allocation, Entry, Lot, Movement, Needs, Receivable, Terms, terms_of
 from metering.ledger.transfers import TransferKind
 from metering.money import to_number, to_pico
 from metering.storage.copying import array, moments, text_array
@@ -45,8 +46,8 @@ _TERMS: Final = """
 # A reversal that has not been laid yet is not known yet.
 _LOTS: Final = """
     SELECT id::text, sequence, kind, priority, expires_at, amount_usd, rest_usd, used_usd, created_at,
-           EXISTS (SELECT FROM transfers WHERE transfers.account_id = lots.account_id
-                      AND transfers.reverses_id = lots.id AND transfers.sequence <= %s)
+           is_frozen, EXISTS (SELECT FROM transfers WHERE transfers.account_id = lots.account_id
+                              AND transfers.reverses_id = lots.id AND transfers.sequence <= %s)
       FROM lots WHERE account_id = %s
 """
 _WITH_REST: Final = f"{_LOTS} AND rest_usd > 0"
@@ -94,6 +95,13 @@ _DUE: Final = """
              UNION SELECT account_id FROM lots WHERE rest_usd > 0 AND expires_at <= %(now)s) AS due
      WHERE due.account_id > %(after)s ORDER BY due.account_id LIMIT %(limit)s
 """
+_SET_FROZEN: Final = "UPDATE lots SET is_frozen = %s WHERE account_id = %s AND id = ANY(%s::uuid[])"
+_FROZEN: Final = """
+    SELECT coalesce(sum(rest_usd), 0) FROM lots WHERE account_id = %s AND rest_usd > 0 AND is_frozen
+"""
+_REST: Final = """
+    SELECT coalesce(sum(rest_usd), 0) FROM lots WHERE account_id = %s AND id = ANY(%s::uuid[])
+"""
 NO_ACCOUNT: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -116,10 +124,7 @@ def lock_position(connection: Connection[Any], account_id: str) -> Position | No
 def list_entries(connection: Connection[Any], account_id: str, after: Position, limit: int) -> list[Entry]:
     """Up to `limit` transfers after the position, in their order."""
     found = connection.execute(_ENTRIES, [account_id, after.recorded_at, after.sequence, limit])
-    entries = [
-        Entry(transfer_id, sequence, recorded_at, TransferKind(kind), to_pico(effect), reverses_id)
-        for transfer_id, sequence, recorded_at, kind, effect, reverses_id in found
-    ]
+    entries = [_entry(*row) for row in found]
     granted = [entry.transfer_id for entry in entries if entry.kind is TransferKind.GRANT]
     if not granted:
         return entries
@@ -140,10 +145,12 @@ def read_allocation(
 
 
 def keep_allocation(
-    connection: Connection[Any], account_id: str, laid: Allocation, before: Position, last: Entry
+    connection: Connection[Any], account_id: str, laid: Allocation, before: Position, last: Entry | None
 ) -> Position:
-    """Write what the allocation changed, and the position behind its last entry."""
-    position = Position(last.sequence, last.recorded_at, before.movement_count + len(laid.movements))
+    """Write what the allocation changed, and the position behind its last entry, if it had any."""
+    position = before._replace(movement_count=before.movement_count + len(laid.movements))
+    if last is not None:
+        position = position._replace(sequence=last.sequence, recorded_at=last.recorded_at)
     with connection.pipeline():
         _keep_lots(connection, account_id, laid.changed_lots.values())
         _keep_receivables(connection, account_id, laid.changed_receivables.values())
@@ -161,6 +168,27 @@ def find_next_end(connection: Connection[Any], account_id: str, now: datetime) -
 def has_ended(connection: Connection[Any], account_id: str, now: datetime) -> bool:
     """Whether a lot has ended and still has a rest."""
     return connection.execute(_HAS_ENDED, [account_id, now]).fetchone() == (True,)
+
+
+def set_frozen(
+    connection: Connection[Any], account_id: str, lot_ids: Sequence[str], *, is_frozen: bool
+) -> None:
+    """Freeze or thaw lots; the account's position is locked."""
+    connection.execute(_SET_FROZEN, [is_frozen, account_id, array(lot_ids)])
+
+
+def sum_frozen(connection: Connection[Any], account_id: str) -> int:
+    """What is left in the account's frozen lots."""
+    return _sum(connection.execute(_FROZEN, [account_id]).fetchone())
+
+
+def sum_rest(connection: Connection[Any], account_id: str, lot_ids: Sequence[str]) -> int:
+    """What is left in these lots together."""
+    return _sum(connection.execute(_REST, [account_id, array(lot_ids)]).fetchone())
+
+
+def _sum(row: Sequence[Any] | None) -> int:
+    return 0 if row is None else to_pico(row[0])
 
 
 def list_behind(connection: Connection[Any], after: str, limit: int) -> list[str]:
@@ -192,8 +220,20 @@ def _owed(
     return found
 
 
+def _entry(
+    transfer_id: str,
+    sequence: int,
+    recorded_at: datetime,
+    kind: str,
+    effect: Decimal,
+    reverses_id: str | None,
+) -> Entry:
+    known = TransferKind(kind)
+    return Entry(transfer_id, sequence, recorded_at, known, to_pico(effect), reverses_id, terms_of(known))
+
+
 def _lot(row: Sequence[Any]) -> Lot:
-    lot_id, sequence, kind, priority, expires_at, amount, rest, used, created_at, is_reversed = row
+    lot_id, sequence, kind, priority, expires_at, amount, rest, used, created_at, is_frozen, is_reversed = row
     return Lot(
         lot_id,
         sequence,
@@ -203,6 +243,7 @@ def _lot(row: Sequence[Any]) -> Lot:
         to_pico(used),
         created_at,
         is_reversed,
+        is_frozen,
     )
 
 

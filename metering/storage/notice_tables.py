@@ -37,6 +37,7 @@ notices = Table(
     required("data", DOCUMENT),
     required("created_at", MOMENT),
     UniqueConstraint("account_id", "sequence"),
+    Index("notices_type_idx", "account_id", "type", "created_at"),
 )
 
 mails = Table(
@@ -96,7 +97,6 @@ webhook_deliveries = Table(
         "sequence",
         postgresql_where=text("state = 'waiting'"),
     ),
-    Index("webhook_deliveries_due_idx", "next_attempt_at", postgresql_where=text("state = 'waiting'")),
 )
 
 jobs = Table(

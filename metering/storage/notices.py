@@ -13,7 +13,7 @@ from metering.ledger.notices import MAILED, NoticeType
 
 # One statement, that reads nothing back: it can share a round trip. The account's lock, which is held, orders
 # its notices.
-_APPEND: Final = """
+_APPEND_WHERE: Final = """
     WITH told AS (
          INSERT INTO notices (account_id, id, sequence, type, data, created_at)
          SELECT given.account_id, given.id,
@@ -22,6 +22,7 @@ _APPEND: Final = """
                 given.type, given.data, given.created_at
            FROM (SELECT %(account_id)s::uuid AS account_id, %(id)s::uuid AS id, %(type)s::text AS type,
                         %(data)s::json AS data, %(now)s::timestamptz AS created_at) AS given
+          WHERE {}
          RETURNING account_id, id, sequence, type, created_at),
     mailed AS (
          INSERT INTO mails (account_id, notice_id, recipient, state, next_attempt_at, created_at)
@@ -35,6 +36,16 @@ _APPEND: Final = """
              ON endpoint.account_id = told.account_id AND endpoint.is_enabled
             AND told.type = ANY(endpoint.types)
 """
+_APPEND: Final = _APPEND_WHERE.format("true").encode()
+# A customer who is out of credit may be refused many times a second.
+_APPEND_SELDOM: Final = _APPEND_WHERE.format("""
+                EXISTS (SELECT 1 FROM webhook_endpoints AS endpoint
+                         WHERE endpoint.account_id = given.account_id AND endpoint.is_enabled
+                           AND given.type = ANY(endpoint.types))
+            AND NOT EXISTS (SELECT 1 FROM notices AS earlier
+                             WHERE earlier.account_id = given.account_id AND earlier.type = given.type
+                               AND earlier.created_at > given.created_at - interval '1 minute')
+""").encode()
 
 
 def append(
@@ -45,7 +56,10 @@ def append(
     data: Mapping[str, object],
     now: datetime,
 ) -> None:
-    """Record a notice of an account that is locked; `data` is JSON, amounts in it are decimal text."""
+    """Record a notice of an account that is locked; `data` is JSON, amounts in it are decimal text.
+
+    A refused hold only where a webhook endpoint wants to hear of it, and once a minute at the most.
+    """
     given = {
         "account_id": account_id,
         "id": notice_id,
@@ -54,4 +68,4 @@ def append(
         "now": now,
         "is_mailed": kind in MAILED,
     }
-    connection.execute(_APPEND, given)
+    connection.execute(_APPEND_SELDOM if kind is NoticeType.HOLD_REFUSED else _APPEND, given)

@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 
 from metering.app import App, build, create_asgi
 from metering.config import Settings
+from metering.payments.simulator.server import Simulator
 from metering.pricing.book import PriceBook
 from metering.pricing.compiler import compile_book
 from metering.pricing.loader import load, read_documents
@@ -18,7 +19,7 @@ from metering.services.accounts import create_account
 from metering.services.api_keys import create_api_key
 from metering.services.service_tokens import Scope, create_service_token
 from metering.storage.database import Database
-from tests.api.live import Customer, Live, running
+from tests.api.live import Customer, Live, payments_of, running
 from tests.conftest import other_database, run_sql
 
 Client = TestClient[Any]
@@ -97,11 +98,13 @@ def api_key(database: Database, account_id: str) -> str:
 
 @pytest.fixture(scope="session")
 def live(postgres_url: str, template: str, price_book: PriceBook) -> Iterator[Live]:
-    """A running service for all tests that bring their own account."""
+    """A running service for all tests that bring their own account; it sells through a Stripe on loopback."""
     name = f"metering_live_{secrets.token_hex(6)}"
     run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
-    with running(other_database(postgres_url, name), price_book) as service:
-        yield service
+    with Simulator() as simulator:
+        environment = payments_of(simulator.url)
+        with running(other_database(postgres_url, name), price_book, environment) as service:
+            yield service
     run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -31,6 +31,7 @@ from metering.services.grants import Wanted, grant_credit
 from metering.services.service_tokens import Scope, create_service_token
 from metering.storage.database import Database
 from tests.contract.account_usage import validate
+from tests.simulator.fixtures import KEY, SECRET
 
 Event = dict[str, Any]
 _JSON = msgspec.json.Encoder(decimal_format="number")
@@ -153,6 +154,15 @@ def running(
         thread.join()
         app.close()
         listener.close()
+
+
+def payments_of(url: str, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
+    """The settings of a service that sells through the Stripe at `url`."""
+    return {
+        "METERING_STRIPE_API_KEY": key,
+        "METERING_STRIPE_WEBHOOK_SECRET": secret,
+        "METERING_STRIPE_API_BASE": url,
+    }
 
 
 def ago(**time: float) -> str:

@@ -83,6 +83,8 @@ def test_a_lot_says_what_became_of_its_credit(
         "expired_usd": 3,
         "taken_back_usd": 0,
         "grant_id": ending["id"],
+        "top_up_id": None,
+        "is_frozen": False,
         "reason": "welcome",
         "created_at": ending["created_at"],
     }

@@ -45,11 +45,59 @@ SERVICE_S = [
     "POST /v1/accounts/{account_id}/grants",
     "POST /v1/accounts/{account_id}/adjustments",
     "POST /v1/accounts/{account_id}/reversals",
+    "GET /v1/accounts/{account_id}/top_ups",
+    "GET /v1/accounts/{account_id}/top_ups/{top_up_id}/refunds",
+    "POST /v1/accounts/{account_id}/top_ups/{top_up_id}/refunds",
 ]
-CUSTOMER_S = ["GET /v1/account", "GET /v1/account/usage", "GET /v1/account/transactions"]
-PUBLIC = ["GET /v1/prices", "GET /v1/prices/{model_id}", "GET /healthz", "GET /readyz", "GET /metrics"]
+CUSTOMER_S = [
+    "GET /v1/account",
+    "GET /v1/account/usage",
+    "GET /v1/account/transactions",
+    "GET /v1/account/top_ups",
+    "POST /v1/account/top_ups",
+    "GET /v1/account/top_ups/{top_up_id}",
+    "GET /v1/account/top_ups/{top_up_id}/receipt",
+    "GET /v1/account/top_ups/{top_up_id}/receipt.pdf",
+    "GET /v1/account/auto_topup",
+    "PUT /v1/account/auto_topup",
+    "GET /v1/account/payment_methods",
+    "POST /v1/account/payment_methods",
+    "POST /v1/account/payment_methods/{card_id}/default",
+    "DELETE /v1/account/payment_methods/{card_id}",
+    "GET /v1/account/notifications",
+    "PUT /v1/account/notifications",
+    "GET /v1/account/webhooks",
+    "POST /v1/account/webhooks",
+    "PATCH /v1/account/webhooks/{endpoint_id}",
+    "DELETE /v1/account/webhooks/{endpoint_id}",
+    "GET /v1/account/webhooks/{endpoint_id}/deliveries",
+    "POST /v1/account/webhooks/{endpoint_id}/replay",
+]
+PUBLIC = [
+    "GET /v1/prices",
+    "GET /v1/prices/{model_id}",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+    "POST /webhooks/stripe",
+]
 EVERY = [*SERVICE_S, *CUSTOMER_S, *PUBLIC]
-CAN_BE_WRONG = [*SERVICE_S, "GET /v1/account/usage", "GET /v1/account/transactions"]
+# Those of the customer's that take nothing but what is looked up can only not find it.
+CAN_BE_WRONG = [
+    *SERVICE_S,
+    "GET /v1/account/usage",
+    "GET /v1/account/transactions",
+    "GET /v1/account/top_ups",
+    "POST /v1/account/top_ups",
+    "GET /v1/account/top_ups/{top_up_id}",
+    "PUT /v1/account/auto_topup",
+    "POST /v1/account/payment_methods",
+    "PUT /v1/account/notifications",
+    "POST /v1/account/webhooks",
+    "PATCH /v1/account/webhooks/{endpoint_id}",
+    "GET /v1/account/webhooks/{endpoint_id}/deliveries",
+    "POST /v1/account/webhooks/{endpoint_id}/replay",
+]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -14,7 +14,7 @@ from metering.cli import main
 from tests.cli.conftest import Run
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
-COMMANDS = ("accounts", "ledger", "migrate", "prices", "serve", "tokens", "up", "worker")
+COMMANDS = ("accounts", "jobs", "ledger", "migrate", "prices", "serve", "tokens", "top-ups", "up", "worker")
 
 
 def test_help_names_every_command_and_what_it_does() -> None:
@@ -52,6 +52,14 @@ def test_limits_are_set_when_an_account_is_opened_and_later(run: Run) -> None:
     changed = run("accounts", "set", made["id"], "--name", "Bob", "--requests-per-minute", "0", "--json")
     assert json.loads(changed.stdout) == {**made, "name": "Bob", "requests_per_minute": 0}
     assert "Bob" in run("accounts", "set", made["id"], "--key-limit", "4").stdout
+
+
+def test_an_account_has_an_address_for_mail(run: Run) -> None:
+    made = json.loads(run("accounts", "create", "Ada", "--email", "ada@example.com", "--json").stdout)
+    assert made["email"] == "ada@example.com"
+    changed = run("accounts", "set", made["id"], "--email", "ops@example.com", "--json")
+    assert json.loads(changed.stdout) == {**made, "email": "ops@example.com"}
+    assert "must be an e-mail address" in run("accounts", "set", made["id"], "--email", "ada").stderr
 
 
 def test_credit_is_granted_for_a_time_and_can_be_traced(run: Run) -> None:

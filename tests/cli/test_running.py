@@ -20,6 +20,8 @@ from tests.cli.conftest import SECONDS, Run, Start, free_port
 
 pytestmark = pytest.mark.xdist_group("cli")
 
+LIVE = {"METERING_STRIPE_API_KEY": "sk_live_0123456789abcdef", "METERING_STRIPE_WEBHOOK_SECRET": "whsec_x"}
+
 
 def until(found: Callable[[], Any], process: subprocess.Popen[str]) -> Any:  # noqa: ANN401
     """Wait for a truthy answer while the process lives."""
@@ -131,6 +133,11 @@ def test_a_busy_port_for_metrics_is_named(run: Run) -> None:
         ({"METERING_HOST": "192.0.2.1"}, "METERING_HOST"),
         ({"METERING_HOST": "no such host"}, "METERING_HOST"),
         ({"METERING_LOG_LEVEL": "loud"}, "METERING_LOG_LEVEL"),
+        ({"METERING_PUBLIC_URL": "example.com"}, "METERING_PUBLIC_URL"),
+        ({"METERING_STRIPE_API_KEY": "pk_test_x"}, "METERING_STRIPE_API_KEY"),
+        ({"METERING_STRIPE_API_KEY": "sk_test_x"}, "METERING_STRIPE_WEBHOOK_SECRET"),
+        ({**LIVE, "METERING_STRIPE_API_BASE": "http://127.0.0.1:1"}, "METERING_STRIPE_API_BASE"),
+        ({**LIVE, "METERING_STRIPE_AUTOMATIC_TAX": "yes"}, "METERING_STRIPE_AUTOMATIC_TAX"),
         ({"METERING_DATABASE_URL": "mysql://x"}, "METERING_DATABASE_URL"),
         ({"METERING_PRICE_BOOK": "/nowhere"}, "/nowhere"),
         ({"METERING_DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}, "database"),
@@ -141,6 +148,7 @@ def test_a_wrong_setting_is_named(run: Run, changes: dict[str, str], named: str)
     assert answer.returncode == 1
     assert named in answer.stderr
     assert "Traceback" not in answer.stderr
+    assert LIVE["METERING_STRIPE_API_KEY"] not in answer.stderr
 
 
 def test_serve_writes_json_lines_and_stops_when_told(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from metering.services.accounts import create_account
 from metering.storage.database import Database
 from tests.cli.conftest import Run
 from tests.services.correcting import Ledger
+from tests.services.money_in import MoneyIn
 from tests.services.test_traces import last
 
 
@@ -31,6 +33,23 @@ def test_a_transfer_is_traced(run: Run, database: Database, database_url: str) -
     assert "it paid for" in paid_for
     # Whole, however narrow a terminal a pipe is taken for.
     assert credit["paid_for"][0]["at"] in paid_for
+
+
+def test_a_transfer_is_traced_to_its_top_up(run: Run, database: Database, database_url: str) -> None:
+    money = MoneyIn(database, create_account(database, "Ada").account.account_id)
+    bought = money.top_up("1000", "50")
+    refund = money.refund(bought, credit="400", bonus="20")
+    shown = run("ledger", "trace", last(database_url, "refund"), "--json")
+    assert shown.returncode == 0, shown.stderr
+    body = json.loads(shown.stdout)
+    named = {name: body["transfer"][name] for name in ("top_up_id", "refund_id", "dispute_id")}
+    assert named == {"top_up_id": bought.id, "refund_id": refund, "dispute_id": None}
+    assert [(one["lot"], one["paid"], one["taken_back"]) for one in body["paid_by"]] == [
+        (bought.bonus, "20", "20")
+    ]
+    money.freeze(bought, "dp_1", "1000")
+    credit = json.loads(run("ledger", "trace", bought.credit, "--json").stdout)["lot"]
+    assert (credit["top_up"], credit["is_frozen"], credit["rest"]) == (bought.id, True, "600")
 
 
 def test_no_transfer_is_a_message(run: Run) -> None:

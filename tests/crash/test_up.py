@@ -12,13 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.crash.conftest import ServiceOn, postmasters
 from tests.crash.service import Line, Service
 from tests.crash.traffic import new_event
 
-STEPS = ("database", "schema", "price book", "demo account", "serving")
+STEPS = ("database", "schema", "price book", "payments", "demo account", "serving")
 KEYS = {"base_url", "service_token", "account_id", "api_key"}
 
 
@@ -58,7 +59,7 @@ def curl(command: str) -> Any:  # noqa: ANN401  (JSON)
             assert option == "-d"
             request.data = next(words).encode()
     with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
+        assert answer.status in {200, 201}
         return json.load(answer, parse_float=Decimal)
 
 
@@ -78,7 +79,7 @@ def test_from_nothing_to_the_first_priced_event(up: Service, home: Path) -> None
     assert found["api_key"].startswith("sk-empiriolabs-")
     assert history(up, home)["balance"]["amount"] == 100
 
-    post, read = re.findall(r"^  (curl .*(?:\n    .*)*)", said, re.MULTILINE)
+    post, read, buy = re.findall(r"^  (curl .*(?:\n    .*)*)", said, re.MULTILINE)
     (result,) = curl(post)["results"]
     assert result["status"] == "accepted"
     assert result["cost_usd"] > 0
@@ -87,6 +88,11 @@ def test_from_nothing_to_the_first_priced_event(up: Service, home: Path) -> None
     assert shown == history(up, home)
     assert [event["cost"]["amount"] for event in shown["data"]] == [result["cost_usd"]]
     assert shown["balance"]["amount"] == result["balance"]
+    assert "PAYMENTS ARE SIMULATED" in said
+    page = curl(buy)["url"]
+    assert page.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(page, timeout=30) as answer:
+        assert b"no real money" in answer.read()
 
 
 def interrupt(service: Service) -> None:
@@ -102,7 +108,10 @@ def test_again_it_opens_what_it_left(up: Service, home: Path, end: Callable[[Ser
         line.post("/v1/usage/events", new_event("kept", first["account_id"]))
     before = history(up, home)
     assert [event["id"] for event in before["data"]] == ["kept"]
+    beside = psutil.Process(up.process.pid).children()
+    assert len(beside) == 2, "the worker and the simulator of payments"
     end(up)
+    assert not psutil.wait_procs(beside, timeout=30)[1], "they end with it, however it ended"
     up.start()
     assert demo(home) == first
     assert history(up, home) == before

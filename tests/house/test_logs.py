@@ -12,6 +12,8 @@ from metering.ids import new_secret
 
 KEY = new_secret("acme_")
 TOKEN = new_secret("mst-")
+STRIPE_KEY = new_secret("rk_live_")
+WEBHOOK_SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw+/=="
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,7 @@ TOKEN = new_secret("mst-")
         {"headers": {"Authorization": "Basic short"}},
         {"body": {"list": [{"api_key": "short"}, f"Bearer {TOKEN}"]}},
         {"raw": TOKEN.encode()},
+        {"error": f"Invalid API Key provided: {STRIPE_KEY}", "endpoint": f"signed with {WEBHOOK_SECRET}"},
         {"url": "postgresql://metering:short@127.0.0.1:5432/metering"},
     ],
 )
@@ -32,7 +35,7 @@ def test_a_secret_is_blanked(fields: dict[str, object]) -> None:
     redact = telemetry.redactor("acme_")
     text = json.dumps(redact(None, "info", {"event": "said", **fields}))
     assert "[redacted]" in text
-    for secret in (KEY, TOKEN, "short"):
+    for secret in (KEY, TOKEN, STRIPE_KEY, WEBHOOK_SECRET, "short"):
         assert secret not in text
 
 

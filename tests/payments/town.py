@@ -15,6 +15,7 @@ from metering.services.api_keys import create_api_key
 from metering.services.grants import Wanted, grant_credit
 from metering.services.service_tokens import Scope, create_service_token
 from metering.storage.database import Database
+from metering.storage.payment_customers import find_customer
 from tests.crash.service import PATIENCE_SECONDS, Answer, Line, Service, free_port
 from tests.simulator.control import Control
 from tests.simulator.fixtures import KEY, SECRET
@@ -111,9 +112,15 @@ class Town:
 
     def use(self, customer: Customer, id: str, tokens: int) -> Any:  # noqa: ANN401  (JSON)
         """The result of a usage event of so many tokens."""
-        event = {"id": id, "account_id": customer.account_id, "model": "qwen3-max"}
-        event["usage"] = {"prompt_tokens": tokens, "completion_tokens": 0}
+        usage = {"prompt_tokens": tokens, "completion_tokens": 0}
+        event = {"id": id, "account_id": customer.account_id, "model": "qwen3-max", "usage": usage}
         return self.sent(None, "/v1/usage/events", event)["results"][0]
+
+    def charges(self, customer: Customer) -> int:
+        """How often the customer was charged, by the payment processor's own count."""
+        with self.database.snapshot() as connection:
+            theirs = find_customer(connection, customer.account_id)
+        return int(self.control.counts()["charges_by_customer"].get(theirs, 0))
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 
 from metering import clock
-from metering.jobs.holds import close_holds
 from metering.ledger.holds import HoldState
 from metering.services.audit import check_books
 from metering.services.authorizing import Void
@@ -86,7 +85,7 @@ def test_more_than_a_chunk_is_closed_chunk_by_chunk(desk: Desk, database_url: st
 def test_a_request_after_the_job_finds_nothing_left_to_close(desk: Desk, database_url: str) -> None:
     account_id = desk.account()
     abandon(database_url, account_id, 2_500)
-    close_holds(desk.database)
+    close_expired(desk.database)
     assert kept(database_url) == {"expired": 2_500, "cents": 0}
     assert desk.authorize(account_id, DOLLAR).balance.available_pico == 0
 

@@ -21,11 +21,11 @@ from metering.services.audit import check_books
 from metering.services.corrections import WantedAdjustment, adjust_credit, reverse_transfer
 from metering.services.grants import Wanted, grant_credit
 from metering.services.history import get_account_usage
+from metering.services.laid_lots import LaidLots
 from metering.services.lots import (
     allocate,
     allocate_all,
     expire_due,
-    expire_locked,
     list_lots,
     settle_expiry,
 )
@@ -285,7 +285,7 @@ def test_expiry_comes_before_anything_else_is_posted(database: Database, account
         books, now = lock_account(raw, account_id)
         books.post(post_adjustment("t", account_id, TransferKind.GOODWILL, 1, now, reason="r", actor="a"))
         with pytest.raises(ValueError, match="before anything else"):
-            expire_locked(raw, books, now)
+            LaidLots.lock(raw, books, now)
 
 
 def test_the_pages_of_lots_are_complete_and_in_the_order_of_spending(

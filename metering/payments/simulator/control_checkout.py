@@ -14,7 +14,7 @@ _PATH = "/_simulator/checkout_sessions/{id}"
 
 def _pay(call: Call, id: str) -> Json:
     """The session afterwards: still open where the card declined, or where 3-D Secure failed or waits."""
-    state, form = call.state, call.form
+    state, form = call.state, _BY_DEFAULT | call.form
     session = state.get("checkout.session", id)
     method = _method(state, form)
     buyer = Buyer(**{name: form[name] for name in Buyer._fields if name in form})
@@ -52,11 +52,17 @@ _FIELDS: Fields = {
     "postal_code": text,
     "saves": flag,
 }
-_NEEDED = ("authenticates", "card", "exp_month", "exp_year", "method")
+_BY_DEFAULT: Json = {
+    "authenticates": "true",
+    "card": "4242424242424242",
+    "exp_month": 12,
+    "exp_year": 2_050,
+    "method": "card",
+}
 RESOURCE = Resource(
     "_control_checkout",
     (
-        Route("POST", f"{_PATH}/pay", _pay, Form(_FIELDS, _NEEDED)),
+        Route("POST", f"{_PATH}/pay", _pay, Form(_FIELDS)),
         Route("POST", f"{_PATH}/expire", _expire),
     ),
 )

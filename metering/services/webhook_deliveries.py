@@ -1,0 +1,110 @@
+"""Telling customers' webhook endpoints: each in order, all beside each other.
+
+An endpoint that fails holds up only what comes after it there. Tries are at the times that Standard Webhooks
+proposes; after the last, or where the answer is 410 (gone), the endpoint is switched off.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, timedelta
+from typing import Final
+
+import msgspec
+
+from metering import clock, telemetry
+from metering.messages.webhooks import WebhookSender, WebhookTry
+from metering.services.stopping import Stopped, never
+from metering.storage import webhook_deliveries, webhook_endpoints
+from metering.storage.database import Database, driver
+from metering.storage.webhook_deliveries import ClaimedDelivery
+
+# Longer than a sender takes for one.
+LEASE: Final = timedelta(minutes=1)
+# What is waited after the first try, the second and so on.
+WAITS: Final = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=10),
+)
+# After so many an endpoint lets others have their turn.
+_IN_A_ROW: Final = 100
+_FAILING: Final = "It failed for more than a day."
+_GONE: Final = "It answered 410 (gone)."
+_SWITCHED_OFF: Final = "The endpoint was switched off."
+_LOG: Final = telemetry.log(__name__)
+
+
+def deliver_webhooks(
+    database: Database,
+    sender: WebhookSender,
+    *,
+    threads: int = 16,
+    stopped: Stopped = never,
+) -> int:
+    """Deliver what is due, until nothing is or `stopped` says so; how many calls were made."""
+    called = 0
+    with ThreadPoolExecutor(threads, thread_name_prefix="webhooks") as pool:
+        more = True
+        while more and not stopped():
+            with database.snapshot() as connection:
+                due = webhook_deliveries.list_due(driver(connection), clock.now())
+            calls = sum(pool.map(lambda to: _deliver_to(database, sender, to[0], to[1], stopped), due))
+            called += calls
+            more = calls > 0
+    return called
+
+
+def _deliver_to(
+    database: Database, sender: WebhookSender, account_id: str, endpoint_id: str, stopped: Stopped
+) -> int:
+    """Deliver what is due to an endpoint, the oldest first, up to a hundred; how many calls were made."""
+    calls = 0
+    while calls < _IN_A_ROW and not stopped():
+        now = clock.now()
+        with database.transaction() as connection:
+            found = webhook_deliveries.claim(driver(connection), account_id, endpoint_id, now, now + LEASE)
+        if found is None:
+            break
+        tried = sender.send(found.url, found.secret, found.notice_id, now, payload(found))
+        _keep(database, found, tried)
+        calls += 1
+    return calls
+
+
+def payload(delivery: ClaimedDelivery) -> bytes:
+    """The body: the notice's type, its time and what it says. The same again is the same bytes."""
+    return msgspec.json.encode(
+        {
+            "type": delivery.kind,
+            "timestamp": delivery.created_at.astimezone(UTC),
+            "data": {"account_id": delivery.account_id, **msgspec.json.decode(delivery.data)},
+        }
+    )
+
+
+def _keep(database: Database, delivery: ClaimedDelivery, tried: WebhookTry) -> None:
+    now = clock.now()
+    is_last = tried.is_gone or delivery.attempts > len(WAITS)
+    again_at = None if is_last else now + WAITS[delivery.attempts - 1]
+    with database.transaction() as connection:
+        raw = driver(connection)
+        if tried.is_delivered:
+            webhook_deliveries.keep_delivered(raw, delivery, now, tried.status)
+        elif (
+            webhook_deliveries.keep_failure(raw, delivery, tried.status, tried.failure, again_at) and is_last
+        ):
+            # What a customer may read, where it says why the others weren't tried.
+            why = _GONE if tried.is_gone else _FAILING
+            place = delivery.account_id, delivery.endpoint_id
+            webhook_endpoints.update_endpoint(connection, *place, is_enabled=False, off_reason=why)
+            webhook_deliveries.give_up(raw, *place, _SWITCHED_OFF)
+    outcome = "delivered" if tried.is_delivered else "failed" if is_last else "delayed"
+    telemetry.WEBHOOKS_TOTAL.labels(outcome).inc()
+    if is_last and not tried.is_delivered:
+        told = {"account_id": delivery.account_id, "endpoint_id": delivery.endpoint_id}
+        _LOG.warning("webhook endpoint switched off", **told, failure=tried.failure)
