@@ -33,11 +33,13 @@ def jobs() -> None:
 def list_(*, as_json: bool) -> None:
     """Show when each job last ran and how it went, when it is due, and which worker sees to it.
 
-    What runs every few seconds and finds nothing to do is noted once a minute.
+    What runs every few seconds and finds nothing to do is noted once a minute. Jobs of workers that are
+    configured otherwise than this shell, such as with a key of Stripe's, are shown without their schedule.
     """
     with _opened(Settings.from_environment()) as (database, known):
         recorded = list_recorded(database)
-    rows = [_row(job, recorded.get(job.name)) for job in known]
+    rows = [_row(job.name, job, recorded.pop(job.name, None)) for job in known]
+    rows += [_row(name, None, kept) for name, kept in recorded.items()]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -55,7 +57,11 @@ def run(name: str) -> None:
     with _opened(settings) as (database, known):
         job = next((job for job in known if job.name == name), None)
         if job is None:
-            raise NotFound(f"There is no job {name!r} here, only {', '.join(job.name for job in known)}.")
+            names = ", ".join(job.name for job in known)
+            raise NotFound(
+                f"There is no job {name!r} here, only {names}. Others need METERING_STRIPE_API_KEY or "
+                "METERING_MAIL_URL in the environment."
+            )
         ran = Runner(database).run(job)
     if ran.failure is not None:
         raise click.ClickException(f"{name} failed after {ran.seconds:.2f} s: {ran.failure}")
@@ -72,21 +78,21 @@ def _opened(settings: Settings) -> Iterator[tuple[Database, list[Job]]]:
         database.close()
 
 
-def _row(job: Job, kept: KeptJob | None) -> dict[str, Any]:
+def _row(name: str, job: Job | None, kept: KeptJob | None) -> dict[str, Any]:
     """What is known of a job; times are ISO 8601, durations seconds."""
     if kept is None:
-        kept = KeptJob(job.name, None, None, None, None, None, None, 0, 0)
+        kept = KeptJob(name, None, None, None, None, None, None, 0, 0)
     is_running = kept.is_running
     took = None
     if kept.started_at and kept.finished_at and not is_running:
         took = max(0.0, (kept.finished_at - kept.started_at).total_seconds())
     next_due = None
-    if kept.held_by is not None and not is_running:
+    if job is not None and kept.held_by is not None and not is_running:
         next_due = max(clock.now(), kept.started_at + job.every) if kept.started_at else clock.now()
     return {
-        "job": job.name,
-        "every_seconds": job.every.total_seconds(),
-        "deadline_seconds": job.deadline.total_seconds(),
+        "job": name,
+        "every_seconds": job and job.every.total_seconds(),
+        "deadline_seconds": job and job.deadline.total_seconds(),
         "is_running": is_running,
         "started_at": _text(kept.started_at),
         "finished_at": _text(kept.finished_at),
@@ -107,13 +113,21 @@ def _cells(row: dict[str, Any]) -> list[str]:
         outcome = f"{outcome}: {row['failure']}"
     return [
         row["job"],
-        str(timedelta(seconds=row["every_seconds"])),
+        "" if row["every_seconds"] is None else str(timedelta(seconds=row["every_seconds"])),
         (row["started_at"] or "never")[:19],
         "running" if row["is_running"] else "" if row["seconds"] is None else f"{row['seconds']:.2f} s",
         outcome,
-        (row["next_at"] or "no worker")[:19] if not row["is_running"] else "",
+        _next(row),
         row["worker"] or "",
     ]
+
+
+def _next(row: dict[str, Any]) -> str:
+    if row["is_running"]:
+        return ""
+    if row["worker"] is None:
+        return "no worker"
+    return (row["next_at"] or "")[:19]
 
 
 def _text(moment: datetime | None) -> str | None:

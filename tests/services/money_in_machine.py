@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.services.money_in_mishaps import Mishap, mishaps
 from tests.services.money_in_oracle import Oracle
@@ -25,8 +26,7 @@ CARDS: Final = [GOOD] * 5 + [
     "4000000000001976",
 ]
 SAVED: Final = [
-    "pm_card_visa",
-    "pm_card_visa",
+    *["pm_card_visa"] * 4,
     "pm_card_mastercard",
     "pm_card_chargeCustomerFail",
     "pm_card_authenticationRequired",
@@ -43,7 +43,17 @@ LATE: Final = (*SOON, 27 * HOUR, HOUR, 4 * DAY, HOUR, 4 * DAY, 4 * MINUTE)
 places = st.sampled_from([0, 0, 0, 1, 2])
 keys = st.sampled_from(["k1", "k2", "k3", "k4"])
 fifths = st.sampled_from([5, 5, 1, 2, 4])
+amounts = st.sampled_from(AMOUNTS)
 cards = st.sampled_from(CARDS)
+# Whether the processor tells of it at once, and what goes wrong then.
+news = st.none() | st.tuples(st.booleans(), mishaps)
+News = tuple[bool, Mishap | None] | None
+DISPUTED: Final = ["win", "lose", "win", "lose", "escalate", "withdraw", "reinstate", "review"]
+
+
+def there_is(kind: str, **equal: object) -> Callable[[Any], bool]:
+    """Whether the processor has such an object."""
+    return lambda machine: bool(machine.world.kept(kind, **equal))
 
 
 class Machine(RuleBasedStateMachine):
@@ -56,82 +66,93 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         taxed=st.sampled_from([False, False, False, True]),
-        amount=st.none() | st.sampled_from(AMOUNTS),
-        is_on=st.booleans(),
+        amount=amounts,
+        is_on=st.sampled_from([True, True, False]),
         card=st.sampled_from(SAVED),
     )
-    def begin(self, taxed: bool, amount: Decimal | None, is_on: bool, card: str) -> None:
+    def begin(self, taxed: bool, amount: Decimal, is_on: bool, card: str) -> None:
         """So that there is something to work with from the first step."""
         world = self.world
         world.begin(taxed=taxed)
         self.oracle = Oracle(world)
-        if amount is not None:
-            world.open(amount, "first", saves_card=False)
-            world.pay(0, GOOD)
-            world.tell_all()
+        world.open(amount, "first", saves_card=False)
+        world.pay(0, GOOD)
+        world.tell_all()
+        world.open(amount, "second", saves_card=False)
+        world.save_card(card)
         if is_on:
-            world.save_card(card)
             world.turn(True, threshold_pico="10", amount_pico="50")
 
     @invariant()
     def keeps_the_laws(self) -> None:
         self.oracle.check_step()
 
-    @rule(amount=st.sampled_from(AMOUNTS), key=keys, saves=st.booleans(), mishap=mishaps)
+    def hear(self, news: News) -> None:
+        """Of what happened last at the processor, or of the first thing that nobody was told."""
+        untold = self.world.untold()
+        if news is not None and untold:
+            of_last, mishap = news
+            self.world.deliver(untold[-1 if of_last else 0], mishap)
+
+    @rule(amount=amounts, key=keys, saves=st.booleans(), mishap=mishaps)
     def open(self, amount: Decimal, key: str, saves: bool, mishap: Mishap | None) -> None:
         self.world.open(amount, key, saves_card=saves, mishap=mishap)
 
-    @rule(place=places, card=cards, bank=st.sampled_from([False] * 4 + [True]), waits=st.booleans())
-    def pay(self, place: int, card: str, bank: bool, waits: bool) -> None:
+    @precondition(there_is("checkout.session", status="open"))
+    @rule(
+        place=places, card=cards, bank=st.sampled_from([False] * 4 + [True]), waits=st.booleans(), news=news
+    )
+    def pay(self, place: int, card: str, bank: bool, waits: bool, news: News) -> None:
         how = {"method": "us_bank_account"} if bank else {"authenticates": None if waits else True}
         self.world.pay(place, card, **how)
+        self.hear(news)
 
-    @rule(amount=st.sampled_from(AMOUNTS), saves=st.booleans(), card=cards, mishap=mishaps)
-    def buy_and_hear_of_it(self, amount: Decimal, saves: bool, card: str, mishap: Mishap | None) -> None:
-        """Open, pay and one message: the way of most top-ups."""
+    @rule(amount=amounts, saves=st.booleans(), card=cards, news=news)
+    def open_and_pay(self, amount: Decimal, saves: bool, card: str, news: News) -> None:
         self.world.open(amount, f"whole-{len(self.world.top_ups())}", saves_card=saves)
         self.world.pay(0, card)
-        if event := at(self.world.untold(), 0):
-            self.world.deliver(event, mishap)
+        self.hear(news)
 
-    @rule(place=places, fails=st.booleans())
-    def move_payment(self, place: int, fails: bool) -> None:
+    @precondition(there_is("payment_intent", status="processing"))
+    @rule(place=places, fails=st.booleans(), news=news)
+    def move_payment(self, place: int, fails: bool, news: News) -> None:
         self.world.move_payment(place, fails=fails)
+        self.hear(news)
 
-    @rule(place=places, succeeded=st.booleans())
-    def authenticate(self, place: int, succeeded: bool) -> None:
+    @precondition(there_is("payment_intent", status="requires_action"))
+    @rule(place=places, succeeded=st.booleans(), news=news)
+    def authenticate(self, place: int, succeeded: bool, news: News) -> None:
         if intent := at(self.world.kept("payment_intent", status="requires_action"), place):
             self.world.there(lambda: self.world.control.authenticate(intent["id"], succeeded=succeeded))
+        self.hear(news)
 
-    @rule(place=places)
-    def end_a_page(self, place: int) -> None:
+    @precondition(there_is("checkout.session", status="open"))
+    @rule(place=places, news=news)
+    def end_a_page(self, place: int, news: News) -> None:
         if page := at(self.world.kept("checkout.session", status="open"), place):
             self.world.there(lambda: self.world.control.expire(page["id"]))
+        self.hear(news)
 
-    @rule(amount=st.sampled_from([Decimal(1), Decimal(15), Decimal(700)]))
-    def spend(self, amount: Decimal) -> None:
-        self.world.spend(amount)
-
-    @rule(threshold=st.sampled_from([Decimal(10), Decimal(10), Decimal(5), Decimal(0)]))
-    def fall(self, threshold: Decimal) -> None:
+    @rule(threshold=st.sampled_from([Decimal(10), Decimal(10), Decimal(5), Decimal(-20), Decimal(500)]))
+    def use(self, threshold: Decimal) -> None:
         self.world.fall_below(threshold)
 
-    @rule(mishap=mishaps, amount=st.sampled_from([Decimal(15), Decimal(45)]))
-    def fall_and_buy(self, mishap: Mishap | None, amount: Decimal) -> None:
-        """The way of most purchases."""
-        self.world.fall_below(amount - Decimal(5))
+    @rule(mishap=mishaps, again=st.booleans())
+    def use_and_buy(self, mishap: Mishap | None, again: bool) -> None:
+        """The way of most purchases; `again`, behind the lease of a worker that was killed."""
+        self.world.fall_below(Decimal(10))
         self.world.buy(mishap)
+        if again:
+            self.world.pass_time(4 * MINUTE)
+            self.world.buy()
 
     @rule(
+        is_enabled=st.sampled_from([True, True, False]),
         terms=st.sampled_from([("10", "50"), ("10", "50"), ("5", "20"), ("400", "1000")]),
         mishap=mishaps,
     )
-    def turn_on(self, terms: tuple[str, str], mishap: Mishap | None) -> None:
-        self.world.turn(True, mishap, threshold_pico=terms[0], amount_pico=terms[1])
-
-    @rule(mishap=mishaps)
-    def turn_off(self, mishap: Mishap | None) -> None:
-        self.world.turn(False, mishap)
+    def turn(self, is_enabled: bool, terms: tuple[str, str], mishap: Mishap | None) -> None:
+        self.world.turn(is_enabled, mishap, threshold_pico=terms[0], amount_pico=terms[1])
 
     @rule(kind=st.sampled_from(SAVED), is_known=st.booleans())
     def save_card(self, kind: str, is_known: bool) -> None:
@@ -145,51 +166,51 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         place=places,
-        decline=st.sampled_from(["insufficient_funds", "stolen_card", ""]),
-        authentication=st.sampled_from(["never", "always"]),
+        decline=st.sampled_from(["insufficient_funds", "stolen_card", "", ""]),
+        authentication=st.sampled_from(["never", "never", "always"]),
     )
     def change_card(self, place: int, decline: str, authentication: str) -> None:
         if card := at(self.world.cards(), place):
             changes = {"decline": decline, "authentication": authentication}
             self.world.there(lambda: self.world.control.change_card(card["id"], **changes))
 
-    @rule(mishap=mishaps, later=st.booleans())
-    def buy(self, mishap: Mishap | None, later: bool) -> None:
-        """The worker; `later` behind the lease of one that was killed."""
-        if later:
-            self.world.pass_time(4 * MINUTE)
-        self.world.buy(mishap)
-
-    @rule(span=st.sampled_from([MINUTE, 4 * MINUTE, HOUR, DAY, 4 * DAY, 31 * DAY]))
-    def let_time_pass(self, span: timedelta) -> None:
+    @rule(span=st.sampled_from([4 * MINUTE, HOUR, DAY, 4 * DAY, 31 * DAY]), mishap=mishaps)
+    def buy_later(self, span: timedelta, mishap: Mishap | None) -> None:
         self.world.pass_time(span)
+        self.world.buy(mishap)
 
     @rule(place=places, part=st.integers(0, 5), key=keys, mishap=mishaps)
     def refund(self, place: int, part: int, key: str, mishap: Mishap | None) -> None:
         self.world.refund(place, part, key, mishap)
 
-    @rule(place=places, part=fifths)
-    def refund_there(self, place: int, part: int) -> None:
+    @rule(place=places, part=fifths, news=news)
+    def refund_there(self, place: int, part: int, news: News) -> None:
         self.world.refund_there(place, part)
+        self.hear(news)
 
-    @rule(place=places, fails=st.sampled_from([True, True, False]))
-    def move_refund(self, place: int, fails: bool) -> None:
+    @precondition(there_is("refund"))
+    @rule(place=places, fails=st.sampled_from([True, True, False]), news=news)
+    def move_refund(self, place: int, fails: bool, news: News) -> None:
         self.world.move_refund(place, fails=fails)
+        self.hear(news)
 
-    @rule(place=places, part=fifths, inquiry=st.booleans(), withdraw=st.booleans())
-    def dispute(self, place: int, part: int, inquiry: bool, withdraw: bool) -> None:
+    @rule(place=places, part=fifths, inquiry=st.booleans(), withdraw=st.booleans(), news=news)
+    def dispute(self, place: int, part: int, inquiry: bool, withdraw: bool, news: News) -> None:
         self.world.dispute(place, part, inquiry=inquiry, withdraw=withdraw)
+        self.hear(news)
 
-    @rule(
-        place=places,
-        move=st.sampled_from(["win", "lose", "win", "lose", "escalate", "withdraw", "reinstate", "review"]),
-        mishap=st.none() | mishaps,
-        is_told=st.booleans(),
-    )
-    def move_dispute(self, place: int, move: str, mishap: Mishap | None, is_told: bool) -> None:
+    @precondition(there_is("dispute"))
+    @rule(place=places, move=st.sampled_from(DISPUTED), news=news)
+    def move_dispute(self, place: int, move: str, news: News) -> None:
         self.world.move_dispute(place, move)
-        if is_told and (event := at(self.world.untold(), 0)):
-            self.world.deliver(event, mishap)
+        self.hear(news)
+
+    @precondition(there_is("dispute"))
+    @rule(place=places, moves=st.lists(st.sampled_from(DISPUTED), min_size=2, max_size=3))
+    def move_dispute_and_hear_of_each(self, place: int, moves: list[str]) -> None:
+        for move in moves:
+            self.world.move_dispute(place, move)
+            self.hear((True, None))
 
     @rule(place=st.integers(0, 30), mishap=mishaps, again=st.booleans())
     def deliver(self, place: int, mishap: Mishap | None, again: bool) -> None:
@@ -211,23 +232,23 @@ class Machine(RuleBasedStateMachine):
             ["settle_pending", "sweep", "settle_open", "finish_refunds", "resume_paused", "sync_cards"]
         ),
         mishap=mishaps,
-        later=st.booleans(),
+        span=st.sampled_from([MINUTE, 3 * MINUTE, HOUR, DAY]),
     )
-    def work(self, job: str, mishap: Mishap | None, later: bool) -> None:
-        if later:
-            self.world.pass_time(3 * MINUTE)
+    def work(self, job: str, mishap: Mishap | None, span: timedelta) -> None:
+        self.world.pass_time(span)
         self.world.work(job, mishap)
 
     @rule()
     def rest(self) -> None:
         """All hints come, all work is done."""
-        self.world.come_to_rest(SOON)
-        self.oracle.check_step()
-        self.oracle.check_rest()
+        self._rest(SOON)
 
     def teardown(self) -> None:
         """Also what takes days comes to its end."""
         if hasattr(self, "oracle"):
-            self.world.come_to_rest(LATE)
-            self.oracle.check_step()
-            self.oracle.check_rest()
+            self._rest(LATE)
+
+    def _rest(self, spans: tuple[timedelta, ...]) -> None:
+        self.world.come_to_rest(spans)
+        self.oracle.check_step()
+        self.oracle.check_rest()

@@ -59,7 +59,7 @@ def test_an_auto_top_up_mails_its_receipt(buyer: Buyer, postbox: Postbox) -> Non
     set_notifications(buyer.database, buyer.account_id, {"email": "ada@example.com"})
     buyer.save_card()
     buyer.turn_on()
-    buyer.spend(11)
+    buyer.use(11)
     buyer.work()
     ((subject, text),) = read(buyer.database, postbox)
     assert subject.startswith("Auto top-up receipt")
@@ -72,7 +72,7 @@ def test_a_card_that_declines_is_mailed_each_time_and_when_it_is_switched_off(
     set_notifications(buyer.database, buyer.account_id, {"email": "ada@example.com"})
     buyer.save_card("pm_card_chargeCustomerFail")
     buyer.turn_on()
-    buyer.spend(11)
+    buyer.use(11)
     subjects = []
     for _ in range(20):
         buyer.work()
