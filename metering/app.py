@@ -20,7 +20,6 @@ from metering.jobs.running import Job
 from metering.messages.letterhead import Letterhead
 from metering.messages.mail import Transport, open_transport
 from metering.messages.webhooks import WebhookSender
-from metering.payments.stripe_gateway import StripeGateway
 from metering.pricing.book import PriceBook
 from metering.pricing.loader import load, load_policy
 from metering.rating.engine import Rater
@@ -85,6 +84,9 @@ def open_cashier(settings: Settings, database: Database) -> Cashier | None:
     """What takes payments, where that is configured; raises `PriceBookError` for a bad policy of top-ups."""
     if settings.stripe is None:
         return None
+    # The SDK takes a quarter of a second to import: not for those who take no payments.
+    from metering.payments.stripe_gateway import StripeGateway  # noqa: PLC0415
+
     policy = load_policy(settings.price_book)
     gateway = StripeGateway(
         settings.stripe.api_key,

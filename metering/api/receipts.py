@@ -22,8 +22,7 @@ from metering.api.state import cashier, services
 from metering.api.waiting import in_thread
 from metering.ledger.receipts import Receipt
 from metering.messages.letterhead import Letterhead
-from metering.messages.receipt_pdf import render_pdf
-from metering.messages.rendering import render_receipt
+from metering.messages.rendering import render_receipt, render_receipt_pdf
 from metering.services.receipts import get_receipt
 from metering.storage.api_keys import ApiKey
 
@@ -125,7 +124,7 @@ async def _find(request: Request_, top_up_id: UUID) -> tuple[Receipt, Letterhead
 
 async def _pdf(receipt: Receipt, letterhead: Letterhead) -> Response[Any]:
     return Response(
-        await in_thread(render_pdf, receipt, letterhead),
+        await in_thread(render_receipt_pdf, receipt, letterhead),
         media_type=_PDF,
         headers={"Content-Disposition": f'inline; filename="receipt-{receipt.number}.pdf"'},
     )

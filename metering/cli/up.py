@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import click
 
-from metering.app import Storage, build, load_price_book
+from metering.app import App, Storage, build, load_price_book
 from metering.cli.companions import Companion
 from metering.cli.serve import base_url, configure, listen, run
 from metering.config import Settings, own_environment
@@ -51,11 +51,7 @@ def up() -> None:
         environment |= _step("payments", lambda: payments(settings, simulator), lambda _: _takes(settings))
         app = build(Settings.from_environment(environment), storage.database, book)
         stack.callback(app.close)
-        demo = _step(
-            "demo account",
-            lambda: open_demo(app.database, read_demo(file), api_key_prefix=settings.api_key_prefix),
-            lambda demo: demo.account_id,
-        )
+        demo = _step("demo account", lambda: _open_demo(app, settings, file), lambda demo: demo.account_id)
         write_demo(file, demo, url)
 
         def on_started() -> None:
@@ -67,6 +63,16 @@ def up() -> None:
 
         run(app, listener, on_started)
     click.echo("stopped")
+
+
+def _open_demo(app: App, settings: Settings, file: Path) -> Demo:
+    cashier = app.services.cashier
+    return open_demo(
+        app.database,
+        read_demo(file),
+        api_key_prefix=settings.api_key_prefix,
+        low_balance_pico=None if cashier is None else cashier.policy.low_balance_pico,
+    )
 
 
 def start_simulator(settings: Settings, url: str) -> Companion:

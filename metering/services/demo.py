@@ -25,11 +25,15 @@ class Demo(NamedTuple):
     service_token: str
 
 
-def open_demo(database: Database, known: Demo | None, *, api_key_prefix: str) -> Demo:
+def open_demo(
+    database: Database, known: Demo | None, *, api_key_prefix: str, low_balance_pico: int | None = None
+) -> Demo:
     """The known demo where its account and keys still work, else new ones; with its credit, given once."""
     account_id = None if known is None else _usable_account(database, known)
     if account_id is None:
-        opened = create_account(database, "Demo", metadata={"demo": True}, email=_EMAIL)
+        opened = create_account(
+            database, "Demo", metadata={"demo": True}, email=_EMAIL, low_balance_pico=low_balance_pico
+        )
         account_id = opened.account.account_id
         known = None
     if known is None or not _opens(database, known):

@@ -137,14 +137,20 @@ class Machine(RuleBasedStateMachine):
     def use(self, threshold: Decimal) -> None:
         self.world.fall_below(threshold)
 
-    @rule(mishap=mishaps, again=st.booleans())
-    def use_and_buy(self, mishap: Mishap | None, again: bool) -> None:
+    @rule(mishap=mishaps, again=st.booleans(), is_ready=st.sampled_from([True, True, False]))
+    def use_and_buy(self, mishap: Mishap | None, again: bool, is_ready: bool) -> None:
         """The way of most purchases; `again`, behind the lease of a worker that was killed."""
-        self.world.fall_below(Decimal(10))
-        self.world.buy(mishap)
+        world = self.world
+        if is_ready:
+            world.rise_above(Decimal(10))
+            if not world.auto.get("is_enabled"):
+                world.save_card("pm_card_visa")
+                world.turn(True, threshold_pico="10", amount_pico="50")
+        world.fall_below(Decimal(10))
+        world.buy(mishap)
         if again:
-            self.world.pass_time(4 * MINUTE)
-            self.world.buy()
+            world.pass_time(4 * MINUTE)
+            world.buy()
 
     @rule(
         is_enabled=st.sampled_from([True, True, False]),
@@ -226,6 +232,11 @@ class Machine(RuleBasedStateMachine):
     @rule(place=places, mishap=mishaps)
     def settle(self, place: int, mishap: Mishap | None) -> None:
         self.world.settle(place, mishap)
+
+    @rule(place=places, call=st.sampled_from([1, 1, 2]), other=st.integers(0, 50))
+    def overtake(self, place: int, call: int, other: int) -> None:
+        """Between the processor's answer and what follows from it, something else happens, and is settled."""
+        self.world.settle(place, Mishap("meanwhile", "after", call, other))
 
     @rule(
         job=st.sampled_from(

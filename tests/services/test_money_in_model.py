@@ -27,7 +27,7 @@ def test_money_in_ends_as_the_processor_says_whatever_breaks_meanwhile(world: Wo
         partial(Machine, world),  # type: ignore[arg-type]  # any maker will do
         settings=settings(
             max_examples=int(__import__("os").environ.get("EX", "25")),
-            stateful_step_count=25,
+            stateful_step_count=40,
             deadline=None,
             derandomize=True,
             print_blob=True,
