@@ -75,7 +75,7 @@ class AutoTopUpBody(msgspec.Struct):
     """`payment_method` is the card that would be charged.
 
     `off_reason` says why it was turned off: customer, declined, authentication_required, card_removed,
-    dispute or runaway. `next_attempt_at` is when a card that was declined is tried again.
+    dispute, refund or runaway. `next_attempt_at` is when a card that was declined is tried again.
     """
 
     object: str

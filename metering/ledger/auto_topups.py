@@ -23,6 +23,7 @@ class OffReason(StrEnum):
     AUTHENTICATION = "authentication_required"
     CARD_REMOVED = "card_removed"
     DISPUTE = "dispute"
+    REFUND = "refund"
     RUNAWAY = "runaway"
 
     @property
@@ -33,11 +34,13 @@ class OffReason(StrEnum):
 
 _SAYS: Final = {
     OffReason.CUSTOMER: "You turned it off.",
-    OffReason.DECLINED: "The card was declined.",
-    OffReason.AUTHENTICATION: "The card asks you to authenticate each payment, which only you can do.",
-    OffReason.CARD_REMOVED: "The card that it charged was removed.",
-    OffReason.DISPUTE: "A payment of yours was disputed.",
-    OffReason.RUNAWAY: "It bought unusually often in a short time.",
+    OffReason.DECLINED: "The card that it charges was declined.",
+    OffReason.AUTHENTICATION: "The bank wants you to confirm the payment, and automatic ones can't be.",
+    OffReason.CARD_REMOVED: "The card that it charges was removed.",
+    OffReason.DISPUTE: "A payment of this account was disputed with the bank.",
+    # Else what went back would be charged again at once.
+    OffReason.REFUND: "A refund took the balance below the threshold.",
+    OffReason.RUNAWAY: "It bought so often that something must be wrong, so we stopped it.",
 }
 
 

@@ -23,13 +23,6 @@ from metering.messages.letterhead import Letterhead, day, dollars, moment, month
 from metering.money import to_pico
 
 _SUBJECT: Final = "Subject: "
-_WHY_OFF: Final = {
-    "declined": "The card that it charges was declined.",
-    "authentication_required": "The bank wants you to confirm the payment, and automatic ones can't be.",
-    "card_removed": "The card that it charges was removed.",
-    "dispute": "A payment of this account was disputed with the bank.",
-    "runaway": "It bought so often that something must be wrong, so we stopped it.",
-}
 
 
 class Notice(NamedTuple):
@@ -65,8 +58,11 @@ def compose(notice: Notice, letterhead: Letterhead) -> EmailMessage:
     subject, _, body = text.partition("\n")
     message = EmailMessage(policy=SMTP)
     message["From"] = letterhead.sender
-    message["To"] = Address(addr_spec=notice.recipient)
-    message["Subject"] = subject.removeprefix(_SUBJECT)
+    try:
+        message["To"] = Address(addr_spec=notice.recipient)
+        message["Subject"] = subject.removeprefix(_SUBJECT)
+    except ValueError as error:
+        raise MeteringError(f"{notice.kind} can't be addressed: {error}") from error
     message["Date"] = format_datetime(notice.created_at)
     message["Message-ID"] = f"<{notice.id}@{letterhead.sender.domain}>"
     # Nobody's holiday shall answer a machine (RFC 3834).
@@ -124,7 +120,7 @@ def _moment(at: str | datetime) -> str:
 
 def _why_off(data: Mapping[str, Any]) -> str:
     """Why auto top-up was switched off; where a bank said something, in its words too."""
-    told = [_WHY_OFF.get(data["reason"]), data.get("failure_message")]
+    told = [data.get("message"), data.get("failure_message")]
     return " ".join(filter(None, told))
 
 

@@ -13,6 +13,7 @@ from metering.ledger.auto_topups import OffReason
 from metering.money import to_pico
 from metering.services.auto_topups import resume_paused, switch_off
 from metering.services.cards import remove_card
+from metering.services.refunds import WantedRefund, create_refund
 from metering.services.settlement import settle
 from metering.storage.books import lock_account
 from metering.storage.database import driver
@@ -124,6 +125,18 @@ def test_a_runaway_is_not_charged_all_afternoon(buyer: Buyer) -> None:
     assert buyer.charges == 5
 
 
+def test_the_brake_counts_what_was_bought_at_once_when_it_was_turned_on(buyer: Buyer) -> None:
+    buyer.save_card()
+    limit(buyer, brake=2)
+    buyer.use(15)
+    buyer.turn_on()
+    buyer.work()
+    for _ in range(3):
+        fall(buyer)
+    assert buyer.purchases == [*BOUGHT * 2, ("canceled", "brake")]
+    assert buyer.charges == 2
+
+
 def test_what_is_slower_than_a_runaway_still_ends_at_the_days_ceiling(buyer: Buyer) -> None:
     to_the_next_day(buyer)
     buyer.save_card()
@@ -153,6 +166,16 @@ def by_declines(buyer: Buyer) -> None:
     buyer.control.change_card(card.id, decline="")
 
 
+def by_refund(buyer: Buyer) -> None:
+    """What went back is not charged again: a refund that takes the balance below turns it off."""
+    (bought,) = buyer.rows("SELECT id FROM top_ups WHERE state = 'succeeded'")
+    wanted = WantedRefund(None, "not needed", "finance")
+    refund, _ = create_refund(buyer.cashier, buyer.account_id, str(bought["id"]), wanted, "r-1")
+    assert refund.state == "succeeded"
+    assert buyer.work() == 0
+    assert [told["reason"] for told in buyer.told("auto_topup.off")] == ["refund"]
+
+
 def by_brake(buyer: Buyer) -> None:
     limit(buyer, brake=0)
     fall(buyer)
@@ -170,7 +193,7 @@ def by_customer(buyer: Buyer) -> None:
     buyer.turn_off()
 
 
-@pytest.mark.parametrize("ends", [by_customer, by_dispute, by_declines, by_brake, by_removal])
+@pytest.mark.parametrize("ends", [by_customer, by_dispute, by_declines, by_refund, by_brake, by_removal])
 def test_whatever_turned_it_off_it_never_turns_itself_on_again(
     buyer: Buyer, ends: Callable[[Buyer], None]
 ) -> None:
