@@ -80,6 +80,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     known = error if isinstance(error, MeteringError) else _translate(request, error)
     if _is_gone(error):
         _LOG.info("the client went away", path=request.url.path, method=request.method)
+    elif isinstance(error, errors.PaymentsUnavailable):
+        _LOG.warning("request failed", path=request.url.path, method=request.method, reason=error.message)
     elif known.http_status >= HTTP_500_INTERNAL_SERVER_ERROR:
         _LOG.error("request failed", path=request.url.path, method=request.method, exc_info=error)
     headers = {}

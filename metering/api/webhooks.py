@@ -22,6 +22,9 @@ from metering.services.processor_events import receive, settle_message
 HEADER: Final = "Stripe-Signature"
 # Far more than the processor ever sends.
 _MAX_BODY_BYTES: Final = 1024 * 1024
+# A customer who has just paid waits for these. All others are the worker's, so that a storm of them costs the
+# service no more than keeping them.
+_AWAITED: Final = "checkout.session."
 _LOG: Final = telemetry.log(__name__)
 
 
@@ -43,10 +46,10 @@ async def receive_stripe(request: Request[None, None, Any]) -> Response[Received
     signature = request.headers.get(HEADER)
     if signature is None:
         raise InvalidSignature(f"Sign the body in the header {HEADER}.", param=HEADER)
-    message_id = await in_thread(receive, payments, await request.body(), signature)
+    message = await in_thread(receive, payments, await request.body(), signature)
     response = json_response({"received": True})
-    if message_id is not None:
-        response.background = BackgroundTask(_settle, services(request).settlers, payments, message_id)
+    if message is not None and message.type.startswith(_AWAITED):
+        response.background = BackgroundTask(_settle, services(request).settlers, payments, message.id)
     return response
 
 

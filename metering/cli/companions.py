@@ -63,7 +63,8 @@ class Companion:
     def _wait(self) -> None:
         code = self._process.wait()
         if not self._is_stopping.is_set():
-            click.echo(f"`{self._name}` has ended by itself, with exit code {code}", err=True)
+            ended = f"`{self._name}` has ended by itself, with exit code {code}"
+            click.echo(f"{ended}: what needs it waits until all is started again", err=True)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from metering import telemetry
 from metering.app import Storage, open_cashier
 from metering.config import Settings
 from metering.errors import PaymentsUnavailable
@@ -14,8 +15,13 @@ from metering.storage.database import Database
 
 @contextmanager
 def opened_database() -> Iterator[Database]:
-    """The configured database, or the embedded one; raises `ConfigurationError` unless it is at head."""
-    database = Storage.open(Settings.from_environment()).database
+    """The configured database, or the embedded one; raises `ConfigurationError` unless it is at head.
+
+    Logs go to standard error, for standard output is the answer.
+    """
+    settings = Settings.from_environment()
+    telemetry.configure_logging(settings.log_level, settings.api_key_prefix)
+    database = Storage.open(settings).database
     try:
         database.require_head()
         yield database

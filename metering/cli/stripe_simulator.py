@@ -36,17 +36,25 @@ def stripe_simulator(
     port: int, webhook_url: str | None, webhook_secret: str | None, data: Path | None, tax_percent: Decimal
 ) -> None:
     """Run a Stripe on loopback, without real money. Prints its URL when it is ready."""
+    from metering.payments.simulator.refusals import Refusal
     from metering.payments.simulator.server import Simulator
 
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    with Simulator(
-        port=port,
-        webhook_url=webhook_url,
-        webhook_secret=webhook_secret,
-        data=data,
-        tax_percent=tax_percent,
-    ) as simulator:
+    try:
+        made = Simulator(
+            port=port,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            data=data,
+            tax_percent=tax_percent,
+        )
+    except Refusal as error:
+        raise click.ClickException(f"--webhook-url: {error}") from error
+    except OSError as error:
+        where = f"--port {port}" if error.filename is None else f"--data {error.filename}"
+        raise click.ClickException(f"{where}: {error.strerror}") from error
+    with made as simulator:
         click.echo(simulator.url)
         stopping.wait()

@@ -14,10 +14,12 @@ from metering.cli.opening import opened_cashier, opened_database
 from metering.cli.options import CUSTOMER_REASON, IDEMPOTENCY_KEY, read_dollars
 from metering.cli.tables import show_table
 from metering.money import to_number
-from metering.services import refunds, settlement
+from metering.services import disputes, refunds, settlement
 from metering.services import top_ups as use_cases
 from metering.services.refunds import WantedRefund
 from metering.services.top_ups import TopUpView
+from metering.storage.database import Database
+from metering.storage.disputes import KnownDispute
 from metering.storage.refunds import Refund
 
 _AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
@@ -58,12 +60,9 @@ def list_(account_id: UUID, *, as_json: bool) -> None:
 @_TOP_UP
 @_AS_JSON
 def show(account_id: UUID, top_up_id: UUID, *, as_json: bool) -> None:
-    """Show a top-up and its refunds."""
-    key = str(account_id), str(top_up_id)
+    """Show a top-up, its refunds and its disputes."""
     with opened_database() as database:
-        view = use_cases.get_top_up(database, *key)
-        made = refunds.list_refunds(database, *key)
-    _show(view, made, as_json=as_json)
+        _show(database, str(account_id), str(top_up_id), as_json=as_json)
 
 
 @top_ups.command()
@@ -75,9 +74,7 @@ def settle(account_id: UUID, top_up_id: UUID, *, as_json: bool) -> None:
     key = str(account_id), str(top_up_id)
     with opened_cashier() as cashier:
         settlement.settle(cashier, *key)
-        view = use_cases.get_top_up(cashier.database, *key)
-        made = refunds.list_refunds(cashier.database, *key)
-    _show(view, made, as_json=as_json)
+        _show(cashier.database, *key, as_json=as_json)
 
 
 @top_ups.command()
@@ -96,7 +93,7 @@ def refund(
     *,
     as_json: bool,
 ) -> None:
-    """Give back what is unused of a top-up, with its share of the bonus."""
+    """Give back what is unused of a top-up, with its share of the bonus; exits with 1 if it is refused."""
     wanted = WantedRefund(None if amount is None else read_dollars(amount, "--amount"), reason, ACTOR)
     key = idempotency_key or ids.new_id()
     with opened_cashier() as cashier:
@@ -104,26 +101,33 @@ def refund(
     body = _refund_body(made)
     if as_json:
         click.echo(json.dumps({**body, "idempotency_key": key, "is_new": is_new}, ensure_ascii=False))
-        return
-    before = "" if is_new else ", asked for before"
-    click.echo(f"refund {made.id} of {body['amount']} dollars: {made.state}{before}; idempotency key {key}")
+    else:
+        before = "" if is_new else ", asked for before"
+        click.echo(
+            f"refund {made.id} of {body['amount']} dollars: {made.state}{before}; idempotency key {key}"
+        )
     if made.failure:
-        click.echo(made.failure)
+        raise click.ClickException(made.failure)
 
 
-def _show(view: TopUpView, made: list[Refund], *, as_json: bool) -> None:
-    body = {**_body(view), "refunds": [_refund_body(one) for one in made]}
+def _show(database: Database, *key: str, as_json: bool) -> None:
+    body = _body(use_cases.get_top_up(database, *key))
+    back = [_refund_body(one) for one in refunds.list_refunds(database, *key)]
+    disputed = [_dispute_body(one) for one in disputes.list_disputes(database, *key)]
     if as_json:
-        click.echo(json.dumps(body, ensure_ascii=False))
+        click.echo(json.dumps({**body, "refunds": back, "disputes": disputed}, ensure_ascii=False))
         return
     for name, value in body.items():
-        if value is not None and name != "refunds":
+        if value is not None:
             click.echo(f"{name:<16} {value}")
-    if made:
-        columns = ("refund", "state", "origin", "amount", "bonus", "tax", "reason")
-        rows = [[str(_refund_body(one)[name]) for name in columns] for one in made]
+    _table(("refund", "state", "origin", "amount", "bonus", "tax", "reason"), back)
+    _table(("dispute", "status", "stage", "amount", "credit", "bonus", "tax", "reason"), disputed)
+
+
+def _table(columns: tuple[str, ...], bodies: list[dict[str, Any]]) -> None:
+    if bodies:
         click.echo()
-        show_table(columns, rows, texts={"reason"})
+        show_table(columns, [[str(body[name]) for name in columns] for body in bodies], texts={"reason"})
 
 
 def _body(view: TopUpView) -> dict[str, Any]:
@@ -165,4 +169,20 @@ def _refund_body(one: Refund) -> dict[str, Any]:
         "failure": one.failure,
         "processor_id": one.processor_id,
         "created_at": one.created_at.isoformat(),
+    }
+
+
+def _dispute_body(one: KnownDispute) -> dict[str, Any]:
+    """What is disputed, and of that what was taken as lost: credit, its share of the bonus, tax."""
+    return {
+        "dispute": one.id,
+        "status": one.status,
+        "stage": one.stage,
+        "amount": to_number(one.amount_pico),
+        "credit": to_number(one.credit_pico),
+        "bonus": to_number(one.bonus_pico),
+        "tax": to_number(one.tax_pico),
+        "reason": one.reason,
+        "opened_at": one.opened_at.isoformat(),
+        "updated_at": one.updated_at.isoformat(),
     }

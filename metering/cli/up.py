@@ -48,7 +48,8 @@ def up() -> None:
         book = _step(
             "price book", lambda: load_price_book(settings), lambda book: f"{len(book.models)} models"
         )
-        environment |= _step("payments", lambda: payments(settings, simulator), lambda _: _takes(settings))
+        more = _step("payments", lambda: payments(settings, simulator), lambda _: _takes(settings))
+        environment |= more
         app = build(Settings.from_environment(environment), storage.database, book)
         stack.callback(app.close)
         demo = _step("demo account", lambda: _open_demo(app, settings, file), lambda demo: demo.account_id)
@@ -59,7 +60,7 @@ def up() -> None:
             quiet = {"METERING_LOG_LEVEL": "WARNING"} | environment
             stack.enter_context(Companion("worker", environment=quiet))
             _announce(demo, url, file, time.monotonic() - started)
-            _announce_payments(settings, demo, url)
+            _announce_payments(settings, demo, url, more)
 
         run(app, listener, on_started)
     click.echo("stopped")
@@ -161,7 +162,7 @@ def _announce(demo: Demo, url: str, file: Path, seconds: float) -> None:
 """)
 
 
-def _announce_payments(settings: Settings, demo: Demo, url: str) -> None:
+def _announce_payments(settings: Settings, demo: Demo, url: str, more: dict[str, str]) -> None:
     click.echo(f"""\
   curl -s {url}/v1/account/top_ups -H 'Authorization: Bearer {demo.api_key}' \\
     -d '{{"amount": 25}}'
@@ -170,6 +171,10 @@ def _announce_payments(settings: Settings, demo: Demo, url: str) -> None:
         click.secho("  PAYMENTS ARE SIMULATED. No card is charged, no money moves.", bold=True)
         click.echo("  Open the `url` that the last command answers, and pay with 4242 4242 4242 4242.")
         click.echo("  METERING_STRIPE_API_KEY=sk_test_… uses Stripe's own test mode instead.")
+        click.echo(
+            "  `metering top-ups settle | refund` and `metering jobs run`, in another shell, are to be told:"
+        )
+        click.echo("    export " + " \\\n      ".join(f"{name}={value}" for name, value in more.items()))
     else:
         click.secho(f"  Payments: {_takes(settings)}.", bold=settings.stripe.is_live)
         click.echo(f"  stripe listen --forward-to {url}/webhooks/stripe    # brings webhooks to this machine")

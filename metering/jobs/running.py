@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from metering import clock, telemetry
-from metering.errors import MeteringError, Unavailable
+from metering.errors import MeteringError, PaymentsUnavailable, Unavailable
 from metering.services.job_records import begin_run, record_runs
 from metering.storage.database import Database
 from metering.storage.jobs import Runs
@@ -109,7 +109,7 @@ def _log(job: Job, ran: Ran, error: Exception | None) -> None:
     seconds = f"{ran.seconds:.2f}"
     if error is None:
         _LOG.info("job done", job=job.name, did=ran.did, seconds=seconds)
-    elif isinstance(error, Unavailable):
+    elif isinstance(error, Unavailable | PaymentsUnavailable):
         _LOG.warning("job failed", job=job.name, seconds=seconds, reason=error.message)
     else:
         _LOG.error("job failed", job=job.name, seconds=seconds, exc_info=error)

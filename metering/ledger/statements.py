@@ -42,6 +42,8 @@ _TOGETHER: Final[dict[tuple[TransferKind, LedgerAccount], str]] = {
     (TransferKind.REVERSAL, LedgerAccount.REFUNDS): "Refund undone",
     (TransferKind.REVERSAL, LedgerAccount.DISPUTES): "Chargeback undone",
 }
+# A grant is reversed from the same side, the other way round.
+_BONUS_BACK: Final = TransferKind.REVERSAL, LedgerAccount.PROMO_EXPENSE
 # Their reasons are written for the customer; those of the others for the books.
 _EXPLAINED: Final = frozenset(
     {
@@ -83,6 +85,8 @@ class Line(NamedTuple):
     @property
     def description(self) -> str:
         """What happened, in words."""
+        if (self.kind, self.other) == _BONUS_BACK and self.amount_pico > 0:
+            return "Bonus given back"
         words = _TOGETHER.get((self.kind, self.other)) or _WORDS[self.kind]
         product = _PRODUCTS.get(self.other)
         return words if product is None else f"{product}: {words[0].lower()}{words[1:]}"

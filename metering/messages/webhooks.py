@@ -29,6 +29,8 @@ _SECRET_BYTES: Final = 32
 _MAX_URL: Final = 2_000
 _GONE: Final = 410
 _LAST_PORT: Final = 65_535
+# All of IPv6 that is of the internet (RFC 4291); the rest leads nowhere, or into networks such as ours.
+_INTERNET: Final = ipaddress.IPv6Network("2000::/3")
 _NAME: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.?")
 
 
@@ -137,6 +139,8 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1] or _translated(ip)
         ip = inner or ip
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _INTERNET:
+        return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -58,11 +58,6 @@ class Dispute(NamedTuple):
     currency: str
     opened_at: datetime
 
-    @property
-    def is_inquiry(self) -> bool:
-        """Whether no money has been taken (yet)."""
-        return self.status.startswith("warning_")
-
 
 class Failure(NamedTuple):
     """Why a payment did not succeed; `message` is fit for the customer.
@@ -80,7 +75,8 @@ class Failure(NamedTuple):
 class Payment(NamedTuple):
     """A payment as it stands. `amount` is what the customer pays, tax included; `tax` of it is tax.
 
-    `paid_with` is text such as "Visa •••• 4242". `failure` is that of the last try.
+    `succeeded_at` is None as well where the processor doesn't say when that was: by a bank, it is days after
+    the payment was begun. `paid_with` is text such as "Visa •••• 4242". `failure` is that of the last try.
     """
 
     id: str
@@ -149,9 +145,6 @@ class PaymentGateway(Protocol):
     def create_customer(self, account_id: str, *, name: str, email: str | None, idempotency_key: str) -> str:
         """The id of a customer."""
 
-    def update_customer(self, customer_id: str, *, name: str, email: str | None) -> None:
-        """Tell the processor the customer's name and address."""
-
     def open_checkout(  # noqa: PLR0913  (each is a fact of the purchase)
         self,
         *,
@@ -174,9 +167,6 @@ class PaymentGateway(Protocol):
 
     def get_checkout(self, session_id: str) -> Checkout:
         """The page as it stands."""
-
-    def expire_checkout(self, session_id: str) -> Checkout:
-        """Close the page; one that is paid or expired already stays as it is."""
 
     def create_payment(
         self,

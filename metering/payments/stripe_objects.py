@@ -47,6 +47,8 @@ _BRANDS: Final = {
     "unionpay": "UnionPay",
     "unknown": "Card",
 }
+# By these a payment succeeds as its charge is made. By others, such as a bank's, it does days later.
+_AT_ONCE: Final = frozenset({"amazon_pay", "card", "cashapp", "link", "paypal"})
 _METHODS: Final = {
     "amazon_pay": "Amazon Pay",
     "apple_pay": "Apple Pay",
@@ -81,7 +83,7 @@ def payment_of(
         currency=intent.currency,
         account_id=ours.get("account_id"),
         top_up_id=ours.get("top_up_id"),
-        succeeded_at=moment(charge.created) if succeeded and charge else None,
+        succeeded_at=_succeeded_at(charge) if succeeded and charge else None,
         paid_with=None if charge is None else _paid_with(charge),
         receipt_url=charge.receipt_url if succeeded and charge else None,
         failure=None if state is PaymentState.SUCCEEDED else failure,
@@ -161,6 +163,12 @@ def _movements(
 def _movement(kind: MovementKind, booked: str | stripe.BalanceTransaction | None) -> Iterator[Movement]:
     if isinstance(booked, stripe.BalanceTransaction):
         yield Movement(booked.id, kind, booked.amount, booked.fee, booked.currency, moment(booked.created))
+
+
+def _succeeded_at(charge: stripe.Charge) -> datetime | None:
+    """When the charge succeeded, where Stripe says so."""
+    details = charge.payment_method_details
+    return moment(charge.created) if details is not None and details.type in _AT_ONCE else None
 
 
 def _paid_with(charge: stripe.Charge) -> str | None:

@@ -13,7 +13,8 @@ from metering.ledger.top_ups import CENT_PICO, NOTHING, part_of
 from metering.payments import gateway
 from metering.services.auto_topups import switch_off
 from metering.services.top_up_books import TopUpBooks
-from metering.storage import disputes
+from metering.storage import disputes, top_ups
+from metering.storage.database import Database
 from metering.storage.disputes import KnownDispute
 
 _LOST: Final = "Chargeback"
@@ -30,6 +31,13 @@ def apply_disputes(work: TopUpBooks, seen: Sequence[gateway.Dispute]) -> None:
         else:
             telemetry.UNSETTLED_TOTAL.labels("dispute_currency").inc()
             _LOG.error("dispute in another currency", dispute_id=one.id, currency=one.currency)
+
+
+def list_disputes(database: Database, account_id: str, top_up_id: str) -> list[KnownDispute]:
+    """The top-up's disputes, oldest first; raises `NotFound`."""
+    with database.snapshot() as connection:
+        top_ups.get_top_up(connection, account_id, top_up_id)
+        return disputes.list_disputes(connection, account_id, top_up_id)
 
 
 def _move(work: TopUpBooks, one: gateway.Dispute) -> None:
@@ -57,7 +65,8 @@ def _move(work: TopUpBooks, one: gateway.Dispute) -> None:
         disputes.update_dispute(work.connection, row.account_id, row.id, **NOTHING._asdict())
     if stage == "frozen" and not others_freeze:
         work.lots.freeze(top_up.lot_ids)
-    if stage in _IS_AGAINST and before not in _IS_AGAINST:
+    # Also once it is lost: what it takes is not to be bought again with the same card.
+    if stage in _IS_AGAINST:
         told = {"top_up_id": top_up.id, "dispute_id": row.id}
         switch_off(work.raw, work.books, OffReason.DISPUTE, work.now, **told)
 

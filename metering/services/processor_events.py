@@ -41,8 +41,9 @@ _BEGINNINGS: Final = frozenset(
 )
 _UNKNOWN: Final = "There is nothing to settle in messages of this type."
 _FOREIGN: Final = "It is about no payment and no customer of ours."
-# What can't be settled for so long needs a person.
+# What can't be settled for so long, though it was tried, needs a person.
 _PATIENCE: Final = timedelta(days=3)
+_TRIES: Final = 10
 # A run looks at so many, and ends; the next one follows within a second.
 _PAGE: Final = 200
 _THREADS: Final = 4
@@ -53,8 +54,8 @@ _GRACE: Final = timedelta(minutes=1)
 _LOG: Final = telemetry.log(__name__)
 
 
-def receive(cashier: Cashier, body: bytes, signature: str) -> str | None:
-    """Keep a webhook's message; its id, if there is something to settle that was not there before.
+def receive(cashier: Cashier, body: bytes, signature: str) -> Message | None:
+    """Keep a webhook's message; the message, if there is something to settle that was not there before.
 
     Raises `InvalidSignature` unless the processor signed `body`, a short time ago.
     """
@@ -62,7 +63,7 @@ def receive(cashier: Cashier, body: bytes, signature: str) -> str | None:
     kept = _to_keep(message, clock.now(), is_swept=False)
     is_new = _keep(cashier, [kept]) == 1
     telemetry.PROCESSOR_MESSAGES.labels("received" if is_new else "repeated").inc()
-    return kept.id if is_new and kept.state == "pending" else None
+    return message if is_new and kept.state == "pending" else None
 
 
 def settle_message(cashier: Cashier, message_id: str) -> int:
@@ -195,7 +196,7 @@ def _close(
 
 
 def _note_failure(cashier: Cashier, claimed: list[Claimed], error: MeteringError, now: datetime) -> None:
-    hopeless = [one for one in claimed if now - one.received_at > _PATIENCE]
+    hopeless = [one for one in claimed if now - one.received_at > _PATIENCE and one.attempts > _TRIES]
     if hopeless:
         ids = [one.id for one in hopeless]
         _LOG.error("messages of the payment processor can't be settled", ids=ids, reason=error.message)

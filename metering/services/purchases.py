@@ -7,7 +7,8 @@ come late: none of it charges twice. A purchase is closed only when its payment 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
@@ -43,10 +44,15 @@ from metering.storage.purchases import Purchase
 
 # For so long nobody else looks at a purchase that a worker took; longer than its calls may take.
 LEASE: Final = timedelta(minutes=3)
+# How soon a run sees what fell after it began; and for how long, since it is to end, and another to begin.
+_LOOK_SECONDS: Final = 1
+_RUN_SECONDS: Final = 300
 # While a payment is under way at the processor.
 _LOOK_AGAIN: Final = timedelta(minutes=1)
 # Create, confirm, cancel, and what a change in between may add.
 _MOST_STEPS: Final = 8
+# So many calls without an answer are repeated under the same key.
+_SAME_KEY: Final = 1
 # By how much the processor's clock may differ from ours.
 _SKEW: Final = timedelta(hours=1)
 _DECLINED: Final = Failure("card_declined", "The card was declined.")
@@ -83,16 +89,29 @@ class _Work:
 
 
 def buy_due(cashier: Cashier, *, threads: int = 16, stopped: Stopped = never) -> int:
-    """Bring all due purchases as far as they come now: how many were looked at.
+    """Bring all due purchases as far as they come now, also what becomes due meanwhile: how many.
 
     Several processes may do so at once. Raises `Unavailable`.
     """
-    with cashier.database.snapshot() as connection:
-        due = purchases.count_due(driver(connection), clock.now(), threads)
-    if not due:
-        return 0
-    with ThreadPoolExecutor(due, thread_name_prefix="purchases") as pool:
-        return sum(pool.map(lambda _: _buy_until_none(cashier, stopped), range(due)))
+    looked, until = 0, time.monotonic() + _RUN_SECONDS
+    running: set[Future[int]] = set()
+
+    def is_over() -> bool:
+        return stopped() or time.monotonic() > until
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="purchases") as pool:
+        while True:
+            due = 0 if is_over() else _count_due(cashier.database, threads - len(running))
+            running |= {pool.submit(_buy_until_none, cashier, is_over) for _ in range(due)}
+            if not running:
+                return looked
+            ended, running = wait(running, _LOOK_SECONDS)
+            looked += sum(one.result() for one in ended)
+
+
+def _count_due(database: Database, most: int) -> int:
+    with database.snapshot() as connection:
+        return purchases.count_due(driver(connection), clock.now(), most)
 
 
 def _buy_until_none(cashier: Cashier, stopped: Stopped) -> int:
@@ -152,6 +171,9 @@ def take(cashier: Cashier, step: Step) -> Seen | None:
             return _seen(purchase, confirm(cashier, step))
         keep_payment(cashier, purchase, create_payment(cashier, purchase))
     except PaymentRefused as error:
+        if step.verb == "create" and purchase.unanswered <= _SAME_KEY:
+            # Perhaps the key alone, which stands for what was asked before: then a key of its own will do.
+            raise
         return _refused(cashier, purchase, error)
     return None
 
@@ -173,7 +195,7 @@ def create_payment(cashier: Cashier, purchase: Purchase) -> str:
         customer_id=customer_id,
         amount=purchase.amount_pico // CENT_PICO,
         receipt_email=email,
-        idempotency_key=f"topup-{purchase.id}-create{_again(purchase)}",
+        idempotency_key=f"topup-{purchase.id}-create-{purchase.attempts + 1}{_again(purchase)}",
     )
 
 
@@ -201,7 +223,7 @@ def _again(purchase: Purchase) -> str:
     The first hears the answer that was lost. But an error on the processor's side is kept under the key too,
     and would be all that is heard for a day.
     """
-    return f"-again-{purchase.unanswered}" if purchase.unanswered > 1 else ""
+    return f"-again-{purchase.unanswered}" if purchase.unanswered > _SAME_KEY else ""
 
 
 def _seen(purchase: Purchase, payment: Payment) -> Seen:

@@ -109,6 +109,8 @@ def _request(work: TopUpBooks, wanted: WantedRefund, key: str) -> Refund:
     amount_pico = most_pico if wanted.amount_pico is None else wanted.amount_pico
     if amount_pico % CENT_PICO:
         raise InvalidParameter("must be in whole cents", param="amount_usd")
+    if wanted.amount_pico is not None and amount_pico <= 0:
+        raise InvalidParameter("must be more than zero", param="amount_usd")
     if amount_pico > most_pico or not most_pico:
         most = to_number(most_pico)
         raise NotRefundable(

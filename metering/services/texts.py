@@ -10,7 +10,8 @@ from metering.errors import InvalidParameter
 MAX_NAME: Final = 255
 # RFC 5321's limit, and as much of RFC 5322 as is in use: nothing in it needs quotes in a header.
 MAX_EMAIL: Final = 254
-EMAIL_PATTERN: Final = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+EMAIL_PATTERN: Final = rf"^{_ATOM}(\.{_ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$"
 _EMAIL: Final = re.compile(EMAIL_PATTERN.removeprefix("^").removesuffix("$"))
 
 

@@ -6,7 +6,8 @@ proposes; after the last, or where the answer is 410 (gone), the endpoint is swi
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, timedelta
 from typing import Final
 
@@ -31,8 +32,10 @@ WAITS: Final = (
     timedelta(hours=10),
     timedelta(hours=10),
 )
-# After so many an endpoint lets others have their turn.
-_IN_A_ROW: Final = 100
+# After so long an endpoint lets others have their turn.
+_TURN_SECONDS: Final = 5
+# How soon a run sees what it was told after it began.
+_LOOK_SECONDS: Final = 1
 _FAILING: Final = "It failed for more than a day."
 _GONE: Final = "It answered 410 (gone)."
 _SWITCHED_OFF: Final = "The endpoint was switched off."
@@ -48,23 +51,31 @@ def deliver_webhooks(
 ) -> int:
     """Deliver what is due, until nothing is or `stopped` says so; how many calls were made."""
     called = 0
+    running: dict[tuple[str, str], Future[int]] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="webhooks") as pool:
-        more = True
-        while more and not stopped():
-            with database.snapshot() as connection:
-                due = webhook_deliveries.list_due(driver(connection), clock.now())
-            calls = sum(pool.map(lambda to: _deliver_to(database, sender, to[0], to[1], stopped), due))
+        while True:
+            for place in [] if stopped() else _list_due(database):
+                if place not in running:
+                    running[place] = pool.submit(_deliver_to, database, sender, *place, stopped)
+            wait(running.values(), _LOOK_SECONDS)
+            ended = [place for place, run in running.items() if run.done()]
+            calls = sum(running.pop(place).result() for place in ended)
             called += calls
-            more = calls > 0
-    return called
+            if not running and not calls:
+                return called
+
+
+def _list_due(database: Database) -> list[tuple[str, str]]:
+    with database.snapshot() as connection:
+        return webhook_deliveries.list_due(driver(connection), clock.now())
 
 
 def _deliver_to(
     database: Database, sender: WebhookSender, account_id: str, endpoint_id: str, stopped: Stopped
 ) -> int:
-    """Deliver what is due to an endpoint, the oldest first, up to a hundred; how many calls were made."""
-    calls = 0
-    while calls < _IN_A_ROW and not stopped():
+    """Deliver what is due to an endpoint, the oldest first, for its turn; how many calls were made."""
+    calls, until = 0, time.monotonic() + _TURN_SECONDS
+    while time.monotonic() < until and not stopped():
         now = clock.now()
         with database.transaction() as connection:
             found = webhook_deliveries.claim(driver(connection), account_id, endpoint_id, now, now + LEASE)

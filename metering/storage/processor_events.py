@@ -27,7 +27,7 @@ _CLAIM: Final = """
                      AND (id = %(id)s
                           OR payment_id = (SELECT payment_id FROM processor_events WHERE id = %(id)s))
                    ORDER BY id FOR UPDATE SKIP LOCKED)
-    RETURNING id, payload, received_at
+    RETURNING id, payload, received_at, attempts
 """
 _LIST_DUE: Final = """
     SELECT id FROM processor_events
@@ -57,11 +57,12 @@ class Kept(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A message that the caller is to settle."""
+    """A message that the caller is to settle; `attempts` counts this one."""
 
     id: str
     payload: str
     received_at: datetime
+    attempts: int
 
 
 def keep(connection: Connection[Any], message: Kept) -> bool:

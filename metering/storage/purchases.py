@@ -59,7 +59,7 @@ _BOUGHT: Final = """
            coalesce(sum(amount_usd) FILTER (WHERE succeeded_at >= %(day)s), 0),
            count(*) FILTER (WHERE succeeded_at >= %(month)s),
            coalesce(sum(amount_usd) FILTER (WHERE succeeded_at >= %(month)s), 0),
-           count(*) FILTER (WHERE created_at > %(lately)s
+           count(*) FILTER (WHERE created_at >= %(lately)s
                               AND (state <> 'canceled' OR failure_code = 'canceled'))
       FROM top_ups WHERE account_id = %(account_id)s AND origin = 'auto'
 """

@@ -199,6 +199,9 @@ def test_settings_stay_where_they_are_left_out(client: Client, mine: Headers) ->
     ("body", "param"),
     [
         ({"email": "ada"}, "email"),
+        ({"email": "ada..l@example.com"}, "email"),
+        ({"email": ".ada@example.com"}, "email"),
+        ({"email": "ada.@example.com"}, "email"),
         ({"email": 5}, "email"),
         ({"low_balance": 0}, "low_balance"),
         ({"low_balance": -5}, "low_balance"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from litestar.testing import TestClient
+from structlog.testing import capture_logs
 
 from metering import clock
 from metering.app import App, create_asgi
@@ -109,9 +110,12 @@ def test_a_processor_that_does_not_answer_is_a_503(
 ) -> None:
     stripe_simulator.control.fault("error_500", path="/v1/checkout/sessions")
     body = {"amount": 10, "idempotency_key": "k"}
-    answer = shop.post(PATH, json=body, headers=customer)
+    with capture_logs() as logs:
+        answer = shop.post(PATH, json=body, headers=customer)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "payments_unavailable")
     assert "Retry-After" in answer.headers
+    (told,) = (line for line in logs if line["event"] == "request failed")
+    assert (told["log_level"], "exc_info" in told) == ("warning", False)
     again = shop.post(PATH, json=body, headers=customer)
     assert (again.status_code, again.json()["status"]) == (200, "open")
     stripe_simulator.control.fault("error_500", method="GET")

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import holds, ingest_batches, ingest_singles, machine, rating
+from tests.bench import auto_topup, holds, ingest_batches, ingest_singles, machine, rating
 from tests.bench.measuring import Options, Result, Series
 from tests.bench.turns import ROOT
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Options], Result]] = {
     "ingest_batches": ingest_batches.run,
     "ingest_singles": ingest_singles.run,
     "holds": holds.run,
+    "auto_topup": auto_topup.run,
 }
 ROUNDS = 5
 

@@ -62,6 +62,50 @@ def test_a_top_up_is_settled_shown_and_refunded(
     assert run("ledger", "check").returncode == 0
 
 
+def test_a_dispute_is_shown_with_what_it_took(
+    cashier: Cashier, stripe_simulator: RunningSimulator, told: Told
+) -> None:
+    account_id = create_account(cashier.database, "Ada").account.account_id
+    view, _ = create_top_up(cashier, account_id, WantedTopUp(to_pico("1000")), None)
+    key = account_id, view.top_up.id
+    stripe_simulator.control.pay(str(view.top_up.session_id))
+    payment_id = told("settle", *key, "--json")["payment_id"]
+    (charge,) = stripe_simulator.client().v1.charges.list({"payment_intent": payment_id}).data
+    dispute_id = stripe_simulator.control.dispute(charge.id, reason="fraudulent")["id"]
+    (opened,) = told("settle", *key, "--json")["disputes"]
+    assert (opened["dispute"], opened["stage"], opened["amount"]) == (dispute_id, "frozen", "1000")
+    assert (opened["credit"], opened["bonus"]) == ("0", "0")
+    stripe_simulator.control.lose(dispute_id)
+    (lost,) = told("settle", *key, "--json")["disputes"]
+    assert (lost["stage"], lost["credit"], lost["bonus"], lost["reason"]) == (
+        "lost",
+        "1000",
+        "50",
+        "fraudulent",
+    )
+    assert dispute_id in told("show", *key)["text"]
+
+
+def test_a_refund_that_the_processor_refuses_is_an_exit_code(
+    cashier: Cashier, stripe_simulator: RunningSimulator, told: Told, run: Run
+) -> None:
+    account_id = create_account(cashier.database, "Ada").account.account_id
+    view, _ = create_top_up(cashier, account_id, WantedTopUp(to_pico("10")), None)
+    stripe_simulator.control.pay(str(view.top_up.session_id))
+    payment_id = told("settle", account_id, view.top_up.id, "--json")["payment_id"]
+    (charge,) = stripe_simulator.client().v1.charges.list({"payment_intent": payment_id}).data
+    # Nobody has told us of it yet.
+    stripe_simulator.control.dispute(charge.id)
+    refused = run(
+        *("top-ups", "refund", account_id, view.top_up.id, "--reason", "x", "--json"),
+        METERING_STRIPE_API_KEY=stripe_simulator.key,
+        METERING_STRIPE_WEBHOOK_SECRET=stripe_simulator.secret,
+        METERING_STRIPE_API_BASE=stripe_simulator.url,
+    )
+    assert (refused.returncode, json.loads(refused.stdout)["state"]) == (1, "failed")
+    assert "refuses" in refused.stderr
+
+
 def test_without_a_processor_a_refund_is_refused_and_the_list_is_shown(cashier: Cashier, run: Run) -> None:
     account_id = create_account(cashier.database, "Ada").account.account_id
     view, _ = create_top_up(cashier, account_id, WantedTopUp(to_pico("10")), None)

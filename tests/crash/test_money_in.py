@@ -192,6 +192,7 @@ def test_killed_anywhere_each_is_charged_and_credited_and_told_once(place: Place
     _recover(place, auto, page)
     auto.check()
     page.check()
+    place.check()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -212,6 +213,7 @@ def test_killed_while_mailing_each_is_told_by_one_mail(place: Place, when: str) 
     _recover(place, auto, page)
     auto.check()
     page.check(copies=2 if when == "after" else 1)
+    place.check()
 
 
 def _recover(place: Place, *buyers: Buyer) -> None:
@@ -219,4 +221,3 @@ def _recover(place: Place, *buyers: Buyer) -> None:
     for buyer in buyers:
         buyer.resume()
     place.wait_until_done()
-    place.check()

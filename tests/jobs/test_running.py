@@ -72,6 +72,16 @@ def test_a_failure_is_told_once_and_so_is_its_end(database: Database) -> None:
     assert (kept.outcome, kept.failure, kept.runs, kept.failures) == ("done", None, 4, 3)
 
 
+def test_a_processor_that_is_away_is_a_warning_without_a_stack(database: Database) -> None:
+    def work() -> int:
+        raise PaymentsUnavailable("No answer.")
+
+    with capture_logs() as logs:
+        assert Runner(database).run(Job("asks", SECOND, MINUTE, work)).outcome == "failed"
+    (line,) = logs
+    assert (line["log_level"], line["reason"], "exc_info" in line) == ("warning", "No answer.", False)
+
+
 def test_a_job_whose_database_is_away_fails_and_its_run_is_recorded_later(database: Database) -> None:
     away = Database("postgresql://nobody@127.0.0.1:1/none")
     runner = Runner(away)

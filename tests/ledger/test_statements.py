@@ -54,6 +54,11 @@ def test_the_other_side_of_a_transfer_is_in_its_words(
     assert a_line(kind, other).description == description
 
 
+def test_a_bonus_that_comes_back_is_not_called_as_a_grant_that_goes() -> None:
+    gone = a_line(TransferKind.REVERSAL, LedgerAccount.PROMO_EXPENSE)
+    assert (gone.description, gone._replace(amount_pico=1).description) == ("Reversal", "Bonus given back")
+
+
 def test_reasons_for_the_books_are_not_the_customer_s() -> None:
     told = {kind for kind in TransferKind if a_line(kind, LedgerAccount.PROMO_EXPENSE).customer_reason}
     assert told == {

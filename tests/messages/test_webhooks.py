@@ -132,6 +132,10 @@ def test_a_receiver_that_answers_a_byte_at_a_time_is_left() -> None:
         ("2002:a00:1::", False),
         ("64:ff9b::7f00:1", False),
         ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("::7f00:1", False),
+        ("::ffff:0:7f00:1", False),
+        ("fec0::1", False),
     ],
 )
 def test_which_addresses_are_of_the_internet(address: str, public: bool) -> None:
@@ -158,6 +162,7 @@ def test_a_url_of_the_internet_is_taken(url: str) -> None:
         "", "example.com", "ftp://example.com", "http://example.com", "https://", "https:///x",
         "https://a b/", "https://user:password@example.com", "https://example.com/#here",
         "https://example.com/" + "x" * 2_000, "https://127.0.0.1/", "https://10.0.0.1/", "https://[::1]/", "https://1.2/",
+        "https://[::127.0.0.1]/",
         "https://example.com:99999/", "javascript:alert(1)",
     ],
 )  # fmt: skip

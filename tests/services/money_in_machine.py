@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.services.money_in_mishaps import Mishap, mishaps
+from metering.services.lots import allocate_all
+from metering.services.settlement import settle
+from tests.services.money_in_mishaps import Mishap, calls, mishaps
 from tests.services.money_in_oracle import Oracle
-from tests.services.money_in_world import GOOD, World, at
+from tests.services.money_in_processor import GOOD, Row, at
+from tests.services.money_in_world import World
 
 AMOUNTS: Final = [Decimal(20), Decimal("5.01"), Decimal(1000), Decimal(2000), Decimal("33.33")]
 # 3-D Secure, two that decline, a refund that waits, and one that fails later.
@@ -46,14 +50,14 @@ fifths = st.sampled_from([5, 5, 1, 2, 4])
 amounts = st.sampled_from(AMOUNTS)
 cards = st.sampled_from(CARDS)
 # Whether the processor tells of it at once, and what goes wrong then.
-news = st.none() | st.tuples(st.booleans(), mishaps)
+news = st.none() | st.tuples(st.booleans(), mishaps) | st.tuples(st.just(value=True), mishaps)
 News = tuple[bool, Mishap | None] | None
 DISPUTED: Final = ["win", "lose", "win", "lose", "escalate", "withdraw", "reinstate", "review"]
 
 
 def there_is(kind: str, **equal: object) -> Callable[[Any], bool]:
     """Whether the processor has such an object."""
-    return lambda machine: bool(machine.world.kept(kind, **equal))
+    return lambda machine: bool(machine.world.there.kept(kind, **equal))
 
 
 class Machine(RuleBasedStateMachine):
@@ -76,7 +80,7 @@ class Machine(RuleBasedStateMachine):
         world.begin(taxed=taxed)
         self.oracle = Oracle(world)
         world.open(amount, "first", saves_card=False)
-        world.pay(0, GOOD)
+        world.there.pay(0, GOOD)
         world.tell_all()
         world.open(amount, "second", saves_card=False)
         world.save_card(card)
@@ -104,38 +108,29 @@ class Machine(RuleBasedStateMachine):
     )
     def pay(self, place: int, card: str, bank: bool, waits: bool, news: News) -> None:
         how = {"method": "us_bank_account"} if bank else {"authenticates": None if waits else True}
-        self.world.pay(place, card, **how)
+        self.world.there.pay(place, card, **how)
         self.hear(news)
 
     @rule(amount=amounts, saves=st.booleans(), card=cards, news=news)
     def open_and_pay(self, amount: Decimal, saves: bool, card: str, news: News) -> None:
         self.world.open(amount, f"whole-{len(self.world.top_ups())}", saves_card=saves)
-        self.world.pay(0, card)
+        self.world.there.pay(0, card)
         self.hear(news)
 
-    @precondition(there_is("payment_intent", status="processing"))
-    @rule(place=places, fails=st.booleans(), news=news)
-    def move_payment(self, place: int, fails: bool, news: News) -> None:
-        self.world.move_payment(place, fails=fails)
+    @rule(place=places, well=st.booleans(), news=news)
+    def go_on_there(self, place: int, well: bool, news: News) -> None:
+        """What waited at the processor comes to an end, one way or the other."""
+        world = self.world
+        world.there.move_payment(place, fails=not well)
+        world.there.authenticate(place, succeeded=well)
+        if not well:
+            world.there.end_page(place)
         self.hear(news)
 
-    @precondition(there_is("payment_intent", status="requires_action"))
-    @rule(place=places, succeeded=st.booleans(), news=news)
-    def authenticate(self, place: int, succeeded: bool, news: News) -> None:
-        if intent := at(self.world.kept("payment_intent", status="requires_action"), place):
-            self.world.there(lambda: self.world.control.authenticate(intent["id"], succeeded=succeeded))
-        self.hear(news)
-
-    @precondition(there_is("checkout.session", status="open"))
-    @rule(place=places, news=news)
-    def end_a_page(self, place: int, news: News) -> None:
-        if page := at(self.world.kept("checkout.session", status="open"), place):
-            self.world.there(lambda: self.world.control.expire(page["id"]))
-        self.hear(news)
-
-    @rule(threshold=st.sampled_from([Decimal(10), Decimal(10), Decimal(5), Decimal(-20), Decimal(500)]))
+    @rule(threshold=st.sampled_from([Decimal(10), Decimal(10), Decimal(5), Decimal(-200), Decimal(500)]))
     def use(self, threshold: Decimal) -> None:
         self.world.fall_below(threshold)
+        self.world.spend(Decimal(1))
 
     @rule(mishap=mishaps, again=st.booleans(), is_ready=st.sampled_from([True, True, False]))
     def use_and_buy(self, mishap: Mishap | None, again: bool, is_ready: bool) -> None:
@@ -152,6 +147,10 @@ class Machine(RuleBasedStateMachine):
             world.pass_time(4 * MINUTE)
             world.buy()
 
+    @rule(mishap=calls)
+    def buy_and_fail(self, mishap: Mishap) -> None:
+        self.use_and_buy(mishap, again=True, is_ready=True)
+
     @rule(
         is_enabled=st.sampled_from([True, True, False]),
         terms=st.sampled_from([("10", "50"), ("10", "50"), ("5", "20"), ("400", "1000")]),
@@ -160,68 +159,83 @@ class Machine(RuleBasedStateMachine):
     def turn(self, is_enabled: bool, terms: tuple[str, str], mishap: Mishap | None) -> None:
         self.world.turn(is_enabled, mishap, threshold_pico=terms[0], amount_pico=terms[1])
 
-    @rule(kind=st.sampled_from(SAVED), is_known=st.booleans())
-    def save_card(self, kind: str, is_known: bool) -> None:
-        self.world.save_card(kind)
-        if is_known:
-            self.world.work("sync_cards")
-
-    @rule(place=places, mishap=mishaps)
-    def remove_card(self, place: int, mishap: Mishap | None) -> None:
-        self.world.remove_card(place, mishap)
+    @rule(kind=st.none() | st.sampled_from(SAVED), is_known=st.booleans(), place=places, mishap=mishaps)
+    def save_or_remove_card(
+        self, kind: str | None, is_known: bool, place: int, mishap: Mishap | None
+    ) -> None:
+        if kind is None:
+            self.world.remove_card(place, mishap)
+        else:
+            self.world.save_card(kind)
+            if is_known:
+                self.world.work("sync_cards", mishap)
 
     @rule(
         place=places,
         decline=st.sampled_from(["insufficient_funds", "stolen_card", "", ""]),
         authentication=st.sampled_from(["never", "never", "always"]),
+        mishap=mishaps,
+        span=st.sampled_from([4 * MINUTE, HOUR, 4 * DAY]),
     )
-    def change_card(self, place: int, decline: str, authentication: str) -> None:
-        if card := at(self.world.cards(), place):
-            changes = {"decline": decline, "authentication": authentication}
-            self.world.there(lambda: self.world.control.change_card(card["id"], **changes))
+    def change_card_and_buy(
+        self, place: int, decline: str, authentication: str, mishap: Mishap | None, span: timedelta
+    ) -> None:
+        world = self.world
+        if card := at(world.cards(), place):
+            world.there.change_card(card["id"], decline=decline, authentication=authentication)
+        world.fall_below(Decimal(10))
+        world.buy(mishap)
+        world.pass_time(span)
+        world.buy()
 
     @rule(span=st.sampled_from([4 * MINUTE, HOUR, DAY, 4 * DAY, 31 * DAY]), mishap=mishaps)
     def buy_later(self, span: timedelta, mishap: Mishap | None) -> None:
         self.world.pass_time(span)
         self.world.buy(mishap)
 
-    @rule(place=places, part=st.integers(0, 5), key=keys, mishap=mishaps)
-    def refund(self, place: int, part: int, key: str, mishap: Mishap | None) -> None:
-        self.world.refund(place, part, key, mishap)
+    @rule(
+        place=places, part=st.integers(0, 5), number=st.integers(1, 12), mishap=mishaps, again=st.booleans()
+    )
+    def refund(self, place: int, part: int, number: int, mishap: Mishap | None, again: bool) -> None:
+        """By us; `again`, the worker asks for what was not answered."""
+        self.world.refund(place, part, f"refund-{number}", mishap)
+        if again:
+            self.world.pass_time(3 * MINUTE)
+            self.world.work("finish_refunds")
 
     @rule(place=places, part=fifths, news=news)
     def refund_there(self, place: int, part: int, news: News) -> None:
-        self.world.refund_there(place, part)
+        self.world.there.refund(place, part)
         self.hear(news)
 
     @precondition(there_is("refund"))
     @rule(place=places, fails=st.sampled_from([True, True, False]), news=news)
     def move_refund(self, place: int, fails: bool, news: News) -> None:
-        self.world.move_refund(place, fails=fails)
+        self.world.there.move_refund(place, fails=fails)
         self.hear(news)
 
     @rule(place=places, part=fifths, inquiry=st.booleans(), withdraw=st.booleans(), news=news)
     def dispute(self, place: int, part: int, inquiry: bool, withdraw: bool, news: News) -> None:
-        self.world.dispute(place, part, inquiry=inquiry, withdraw=withdraw)
+        self.world.there.dispute(place, part, inquiry=inquiry, withdraw=withdraw)
         self.hear(news)
 
     @precondition(there_is("dispute"))
     @rule(place=places, move=st.sampled_from(DISPUTED), news=news)
     def move_dispute(self, place: int, move: str, news: News) -> None:
-        self.world.move_dispute(place, move)
+        self.world.there.move_dispute(place, move)
         self.hear(news)
 
     @precondition(there_is("dispute"))
     @rule(place=places, moves=st.lists(st.sampled_from(DISPUTED), min_size=2, max_size=3))
     def move_dispute_and_hear_of_each(self, place: int, moves: list[str]) -> None:
         for move in moves:
-            self.world.move_dispute(place, move)
+            self.world.there.move_dispute(place, move)
             self.hear((True, None))
 
     @rule(place=st.integers(0, 30), mishap=mishaps, again=st.booleans())
     def deliver(self, place: int, mishap: Mishap | None, again: bool) -> None:
         """Any message, told before or not."""
-        events = self.world.kept("event") if again else self.world.untold()
+        events = self.world.there.kept("event") if again else self.world.untold()
         if event := at(events, place):
             self.world.deliver(event, mishap)
 
@@ -229,14 +243,22 @@ class Machine(RuleBasedStateMachine):
     def deliver_all(self) -> None:
         self.world.tell_all()
 
-    @rule(place=places, mishap=mishaps)
-    def settle(self, place: int, mishap: Mishap | None) -> None:
-        self.world.settle(place, mishap)
+    @rule(place=places, number=st.integers(0, 11))
+    def overtake(self, place: int, number: int) -> None:
+        """Between the processor's answer and what follows from it, more happens, and is settled."""
+        world = self.world
+        if top_up := at(world.top_ups(), place):
+            use_case = partial(settle, world.cashier, world.account_id, str(top_up["id"]))
+            mishap = Mishap("meanwhile", "after", 1, number)
+            world.ours(use_case, mishap, partial(self.move_on, top_up))
+            world.tell_all()
+            allocate_all(world.database)
+            if not world.rows("SELECT 1 FROM processor_events WHERE state = 'pending'"):
+                self.oracle.check_settled(top_up)
 
-    @rule(place=places, call=st.sampled_from([1, 1, 2]), other=st.integers(0, 50))
-    def overtake(self, place: int, call: int, other: int) -> None:
-        """Between the processor's answer and what follows from it, something else happens, and is settled."""
-        self.world.settle(place, Mishap("meanwhile", "after", call, other))
+    def move_on(self, top_up: Row, number: int) -> None:
+        self.world.there.move_on(top_up, number)
+        self.world.tell_all()
 
     @rule(
         job=st.sampled_from(

@@ -13,7 +13,8 @@ from typing import Final
 from metering import clock
 from metering.services.audit import check_books
 from tests.services.ledger_verbs import same
-from tests.services.money_in_world import AUTO, Row, World
+from tests.services.money_in_processor import Row
+from tests.services.money_in_world import AUTO, World
 
 CENT: Final = Decimal("0.01")
 _FROZEN: Final = frozenset({"needs_response", "under_review"})
@@ -22,7 +23,7 @@ _CASH: Final = """
       FROM transfers WHERE 'cash:stripe' IN (from_account, to_account)
 """
 _BALANCES: Final = """
-    SELECT balance_after_usd AS after_usd,
+    SELECT kind, balance_after_usd AS after_usd,
            balance_after_usd - CASE 'customer_credit' WHEN to_account THEN amount_usd
                                                       WHEN from_account THEN -amount_usd
                                                       ELSE 0 END AS before_usd
@@ -54,7 +55,7 @@ class Oracle:
         assert credited <= paid.keys(), "credit without a payment"
         asked = Counter(
             refund["metadata"].get("refund_id")
-            for refund in world.kept("refund")
+            for refund in world.there.kept("refund")
             if refund["status"] in {"pending", "succeeded"}
         )
         del asked[None]
@@ -67,6 +68,7 @@ class Oracle:
         """Count the falls; each must have led to a purchase, and nothing else may turn it on."""
         world, before, auto = self._world, self._auto, self._world.auto
         asked_on, world.asked_on = world.asked_on, 0
+        asked_low, world.asked_low = world.asked_low, 0
         against = {
             row["id"] for row in world.rows("SELECT id FROM disputes WHERE stage IN ('frozen', 'lost')")
         }
@@ -78,12 +80,19 @@ class Oracle:
         if moved:
             same(check_books(world.database), [])
         self._sequence += len(moved)
-        falls = [_falls(moved, one["threshold_usd"]) for one in (before, auto) if one.get("is_enabled")]
-        self._occasions += asked_on + sum(falls)
-        if turned_on or any(falls):
+        # Also what was turned on, and off again, since the last look.
+        below = {one["threshold_usd"] for one in (before, auto) if one.get("is_enabled")} | world.asked_below
+        world.asked_below = set()
+        falls = {threshold: _falls(moved, threshold) for threshold in below}
+        self._occasions += asked_low + sum(falls.values())
+        pauses = len(world.rows("SELECT 1 FROM notices WHERE type = 'auto_topup.paused'"))
+        given_up = sum(row["state"] in {"canceled", "failed"} for row in bought)
+        most = self._occasions + pauses + given_up
+        assert len(bought) <= most, f"{len(bought)} purchases for {most} occasions"
+        if turned_on or any(falls.values()):
             self._due_since = self._began
         was_on, is_on = _is_on(before), _is_on(auto)
-        if was_on and is_on and falls[0] and world.posted < before["threshold_usd"]:
+        if was_on and is_on and falls[before["threshold_usd"]] and world.posted < before["threshold_usd"]:
             is_made = any(row["state"] == "open" or row["created_at"] >= self._began for row in bought)
             assert is_made or self._is_bought(bought), "the balance fell, and nobody noticed"
         self._auto, self._began = auto, clock.now()
@@ -108,27 +117,34 @@ class Oracle:
             elif row["origin"] == "checkout":
                 self._check_unpaid(row)
         same(world.posted, balance)
-        taken = sum(booked["net"] for booked in world.kept("balance_transaction"))
+        taken = sum(booked["net"] for booked in world.there.kept("balance_transaction"))
         (cash,) = world.rows(_CASH)
         same(cash["usd"], taken * CENT)
         self._check_auto([row for row in rows if row["origin"] == "auto"])
         same(Counter(row["state"] for row in world.rows("SELECT state FROM processor_events"))["pending"], 0)
 
+    def check_settled(self, row: Row) -> None:
+        """What holds of one top-up once everything about it was told, but for refunds under way to there."""
+        (row,) = self._world.rows("SELECT * FROM top_ups WHERE id = %s", row["id"])
+        if intents := self._paid().get(str(row["id"])):
+            same(row["state"], "succeeded")
+            self._check_paid(row, intents[0], are_done=False)
+
     def _paid(self) -> dict[str, list[Row]]:
         """The payments that succeeded, by the top-up that they name."""
         paid: dict[str, list[Row]] = {}
-        for intent in self._world.kept("payment_intent", status="succeeded"):
+        for intent in self._world.there.kept("payment_intent", status="succeeded"):
             paid.setdefault(intent["metadata"]["top_up_id"], []).append(intent)
         return paid
 
-    def _check_paid(self, row: Row, intent: Row) -> Decimal:
+    def _check_paid(self, row: Row, intent: Row, *, are_done: bool = True) -> Decimal:
         """The credit that a paid top-up comes to."""
         world = self._world
         percent = 10 if row["amount_usd"] >= 2000 else 5 if row["amount_usd"] >= 1000 else 0
         same(row["payment_id"], intent["id"])
         same(row["amount_usd"] + row["tax_usd"], intent["amount"] * CENT)
         same(row["bonus_usd"], row["amount_usd"] * percent / 100)
-        gone = self._refunded(row, intent) + self._disputed(row, intent)
+        gone = self._refunded(row, intent, are_done=are_done) + self._disputed(row, intent)
         for part in gone:
             same(part["bonus_usd"], part["credit_usd"] * percent / 100)
             tax = row["tax_usd"] * part["amount_usd"] / (row["amount_usd"] + row["tax_usd"])
@@ -141,11 +157,11 @@ class Oracle:
         back = sum((part["credit_usd"] + part["bonus_usd"] for part in gone), Decimal(0))
         return Decimal(row["amount_usd"] + row["bonus_usd"]) - back
 
-    def _refunded(self, row: Row, intent: Row) -> list[Row]:
+    def _refunded(self, row: Row, intent: Row, *, are_done: bool) -> list[Row]:
         """The refunds that stand, which are those at the processor."""
         known = self._world.rows("SELECT * FROM refunds WHERE top_up_id = %s", row["id"])
         ours = {refund["processor_id"]: refund for refund in known}
-        for there in self._world.kept("refund", payment_intent=intent["id"]):
+        for there in self._world.there.kept("refund", payment_intent=intent["id"]):
             refund = ours.pop(there["id"])
             state = "failed" if there["status"] == "canceled" else there["status"]
             same((refund["state"], refund["amount_usd"]), (state, there["amount"] * CENT))
@@ -153,13 +169,14 @@ class Oracle:
             if our_id := there["metadata"].get("refund_id"):
                 same(str(refund["id"]), our_id)
         # What the processor refused, or never made, is given up.
-        assert all(refund["state"] == "failed" for refund in known if refund["processor_id"] is None), known
+        never = [refund for refund in known if refund["processor_id"] is None]
+        assert all(refund["state"] == "failed" for refund in never) or not are_done, never
         return [refund for refund in known if refund["state"] != "failed"]
 
     def _disputed(self, row: Row, intent: Row) -> list[Row]:
         """The disputes that were lost; those that are open keep the top-up's credit frozen."""
         known = self._world.rows("SELECT * FROM disputes WHERE top_up_id = %s", row["id"])
-        there = {one["id"]: one for one in self._world.kept("dispute", payment_intent=intent["id"])}
+        there = {one["id"]: one for one in self._world.there.kept("dispute", payment_intent=intent["id"])}
         same({one["id"]: one["status"] for one in known}, {key: one["status"] for key, one in there.items()})
         for one in known:
             same(one["amount_usd"], there[one["id"]]["amount"] * CENT)
@@ -175,9 +192,9 @@ class Oracle:
 
     def _check_unpaid(self, row: Row) -> None:
         """A page that can't be paid any more is no open top-up."""
-        pages = self._world.kept("checkout.session", id=row["session_id"])
+        pages = self._world.there.kept("checkout.session", id=row["session_id"])
         intents = [
-            self._world.kept("payment_intent", id=page["payment_intent"])[0]
+            self._world.there.kept("payment_intent", id=page["payment_intent"])[0]
             for page in pages
             if page["payment_intent"]
         ]
@@ -191,9 +208,14 @@ class Oracle:
     def _check_auto(self, bought: list[Row]) -> None:
         """At the most as many purchases as falls, and as the ceilings let pass; and none is missing."""
         succeeded = [row for row in bought if row["state"] == "succeeded"]
-        pauses = len(self._world.rows("SELECT 1 FROM notices WHERE type = 'auto_topup.paused'"))
-        most = self._occasions + pauses
-        assert len(succeeded) <= most, f"{len(succeeded)} bought, {most} falls"
+        for row in bought:
+            if row["state"] in {"canceled", "failed"} and row["payment_id"]:
+                (intent,) = self._world.there.kept("payment_intent", id=row["payment_id"])
+                same(intent["status"], "canceled")
+        most = self._occasions + len(
+            self._world.rows("SELECT 1 FROM notices WHERE type = 'auto_topup.paused'")
+        )
+        assert len(succeeded) <= most, f"{len(succeeded)} bought, {most} occasions"
         per_day = Counter(row["succeeded_at"].date() for row in succeeded)
         assert max(per_day.values(), default=0) <= AUTO.per_day.purchases, per_day
         auto = self._world.auto
@@ -207,5 +229,5 @@ def _is_on(auto: Row) -> bool:
 
 
 def _falls(moved: list[Row], threshold: Decimal) -> int:
-    """How often the balance went from the threshold or more to less."""
-    return sum(one["after_usd"] < threshold <= one["before_usd"] for one in moved)
+    """How often the balance went from the threshold or more to less; what is refunded is not bought again."""
+    return sum(one["after_usd"] < threshold <= one["before_usd"] for one in moved if one["kind"] != "refund")

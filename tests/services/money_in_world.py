@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ from metering import clock
 from metering.api.event_bodies import read_events
 from metering.errors import MeteringError, NotRefundable, Unavailable
 from metering.money import to_pico
+from metering.payments.gateway import Message
 from metering.payments.simulator.calls import shown
 from metering.pricing.compiler import compile_book
 from metering.pricing.top_ups import Ceiling
@@ -44,10 +44,10 @@ from tests.payments.fixtures import POLICY, RETURN_URL, gateway_to
 from tests.payments.messages import signature
 from tests.services.ledger_prices import BOOKS
 from tests.services.money_in_mishaps import Crash, Fate, Mishap, MortalDatabase, MortalGateway
+from tests.services.money_in_processor import GOOD, Row, There, at
 from tests.simulator.fixtures import RunningSimulator
 
 T = TypeVar("T")
-Row = dict[str, Any]
 
 # Low enough to be reached.
 AUTO: Final = POLICY.auto._replace(
@@ -66,8 +66,7 @@ class World:
     """One account. Amounts are dollars as text, or Decimals."""
 
     def __init__(self, simulator: RunningSimulator, database_url: str) -> None:
-        self.simulator, self.control = simulator, simulator.control
-        self.state = simulator.simulator.state
+        self.there = There(simulator)
         self.fate = Fate(simulator.simulator.faults)
         self.database = MortalDatabase(database_url, pool_size=8)
         self.database.fate = self.fate
@@ -90,9 +89,8 @@ class World:
         """A new account, an empty processor, and the clock set right."""
         self.ahead = timedelta(0)
         clock.run_ahead(self.ahead)
-        self.control.reset()
+        self.there.begin(TAX_PERCENT if taxed else "0")
         self.owner.execute(f"TRUNCATE {self._tables} CASCADE".encode())
-        self.state.settings.tax_percent = Decimal(TAX_PERCENT if taxed else 0)
         gateway = MortalGateway.over(self._gateways[taxed], self.fate)
         self.cashier = Cashier(self.database, gateway, POLICY._replace(auto=AUTO), RETURN_URL)
         self.account_id = create_account(self.database, "Ada").account.account_id
@@ -100,24 +98,26 @@ class World:
         self.spent = Decimal(0)
         # How often the customer asked for auto top-up since somebody looked.
         self.asked_on = 0
+        # Of these, how often the balance was below the threshold already.
+        self.asked_low = 0
+        self.asked_below: set[Decimal] = set()
         self.told: set[str] = set()
         self._number = 0
 
-    def ours(self, use_case: Callable[[], T], mishap: Mishap | None = None) -> T | MeteringError | Crash:
+    def ours(
+        self,
+        use_case: Callable[[], T],
+        mishap: Mishap | None = None,
+        meanwhile: Callable[[int], None] | None = None,
+    ) -> T | MeteringError | Crash:
         """What the use case answers, or why it did not: the mishap, or the product's own no."""
-        with self.fate.awaits(mishap, self.happen):
+        with self.fate.awaits(mishap, meanwhile or self.happen):
             try:
                 return use_case()
             except Unavailable:  # nobody holds a lock here for longer than a moment
                 raise
             except (MeteringError, Crash) as error:
                 return error
-
-    @staticmethod
-    def there(call: Callable[[], object]) -> None:
-        """Do something at the processor, unless it says that this can't be."""
-        with suppress(AssertionError):
-            call()
 
     def pass_time(self, span: timedelta) -> None:
         """Here and at the processor, whose clock is this process's."""
@@ -127,11 +127,6 @@ class World:
     def rows(self, query: str, *given: object) -> list[Row]:
         """What stands in the database."""
         return self.owner.execute(query.encode(), given).fetchall()
-
-    def kept(self, kind: str, **equal: object) -> list[Row]:
-        """The processor's objects of a kind, oldest first."""
-        with self.state.lock:
-            return list(self.state.iter_kind(kind, **equal))[::-1]
 
     @property
     def posted(self) -> Decimal:
@@ -151,11 +146,6 @@ class World:
     def open(self, amount: Decimal, key: str, *, saves_card: bool, mishap: Mishap | None = None) -> None:
         wanted = WantedTopUp(to_pico(amount), saves_card)
         self.ours(lambda: create_top_up(self.cashier, self.account_id, wanted, key), mishap)
-
-    def pay(self, place: int, card: str, **how: Any) -> None:  # noqa: ANN401  (of the control)
-        """Pay on a page, the newest being place 0."""
-        if page := at(self.kept("checkout.session", status="open"), place):
-            self.there(lambda: self.control.pay(page["id"], card, **how))
 
     def spend(self, dollars: Decimal) -> None:
         """Use at least so much."""
@@ -193,15 +183,23 @@ class World:
         asked: Any = {name: to_pico(value) for name, value in changes.items()}
         asked["is_enabled"] = is_enabled
         self.asked_on += is_enabled
+        is_low = self._is_low(asked)
         answer = self.ours(lambda: set_auto_topup(self.cashier, self.account_id, asked), mishap)
+        self.asked_low += is_enabled and (is_low or self._is_low(asked))
+        if is_enabled and self.auto:
+            self.asked_below.add(self.auto["threshold_usd"])
         return not isinstance(answer, MeteringError | Crash)
+
+    def _is_low(self, asked: dict[str, int]) -> bool:
+        """Whether what is asked for is bought at once."""
+        threshold_pico = asked.get("threshold_pico") or to_pico(self.auto.get("threshold_usd", 0))
+        return to_pico(self.posted) < threshold_pico
 
     def save_card(self, kind: str) -> None:
         """Save a card as the processor's page does; whether it is known here is another matter."""
         customer = self.ours(lambda: obtain_customer(self.cashier, self.account_id))
         if isinstance(customer, str):
-            stripe = self.simulator.client().v1
-            stripe.payment_methods.attach(kind, {"customer": customer})
+            self.there.save_card(kind, customer)
 
     def cards(self) -> list[Row]:
         return self.rows("SELECT * FROM cards WHERE removed_at IS NULL ORDER BY created_at, id")
@@ -228,54 +226,18 @@ class World:
         if isinstance(answer, NotRefundable):
             assert self.rows("SELECT id FROM refunds") == before
 
-    # What happens at the processor.
-
-    def newest_charge(self, place: int = 0) -> Row | None:
-        return at(self.kept("charge", status="succeeded"), place)
-
-    def refund_there(self, place: int, fifths: int) -> None:
-        if charge := self.newest_charge(place):
-            amount = charge["amount"] * fifths // 5
-            self.there(lambda: self.control.refund(charge["id"], amount))
-
-    def dispute(self, place: int, fifths: int, **options: Any) -> None:  # noqa: ANN401  (of the control)
-        if charge := self.newest_charge(place):
-            amount = charge["amount"] * fifths // 5
-            self.there(lambda: self.control.dispute(charge["id"], amount=amount, **options))
-
-    def move_dispute(self, place: int, move: str) -> None:
-        """One of win, lose, escalate, withdraw, reinstate, review."""
-        dispute = at(self.kept("dispute"), place)
-        if dispute is None or not _may_move(dispute["status"], move):
-            return
-        if move == "review":
-            self.there(lambda: self.control.move_dispute(dispute["id"], "under_review"))
-        else:
-            self.there(lambda: getattr(self.control, move)(dispute["id"]))
-
-    def move_refund(self, place: int, *, fails: bool) -> None:
-        if refund := at(self.kept("refund"), place):
-            move = self.control.fail_refund if fails else self.control.settle_refund
-            self.there(lambda: move(refund["id"]))
-
-    def move_payment(self, place: int, *, fails: bool) -> None:
-        """A payment that was under way arrives, or does not."""
-        if intent := at(self.kept("payment_intent", status="processing"), place):
-            move = self.control.fail_payment if fails else self.control.settle_payment
-            self.there(lambda: move(intent["id"]))
-
     # What is told, and what the worker does.
 
     def deliver(self, event: Row, mishap: Mishap | None = None) -> None:
         """The webhook of an event, settled behind its answer."""
         body = json.dumps(shown(event)).encode()
-        message_id = self.ours(lambda: receive(self.cashier, body, signature(body)))
+        message = self.ours(lambda: receive(self.cashier, body, signature(body)))
         self.told.add(event["id"])
-        if isinstance(message_id, str):
-            self.ours(lambda: settle_message(self.cashier, message_id), mishap)
+        if isinstance(message, Message):
+            self.ours(lambda: settle_message(self.cashier, message.id), mishap)
 
     def untold(self) -> list[Row]:
-        return [event for event in self.kept("event") if event["id"] not in self.told]
+        return [event for event in self.there.kept("event") if event["id"] not in self.told]
 
     def tell_all(self) -> None:
         for event in self.untold():
@@ -319,12 +281,12 @@ class World:
         """Something else, while a use case waits for the processor."""
         others: list[Callable[[], object]] = [
             lambda: None,
-            lambda: self.move_dispute(0, ("win", "lose")[number % 2]),
-            lambda: self.move_refund(0, fails=bool(number % 2)),
-            lambda: self.pay(0, GOOD),
-            lambda: self.refund_there(0, 1 + number % 5),
-            lambda: self.dispute(0, 5),
-            lambda: self.move_payment(0, fails=bool(number % 2)),
+            lambda: self.there.move_dispute(0, ("win", "lose")[number % 2]),
+            lambda: self.there.move_refund(0, fails=bool(number % 2)),
+            lambda: self.there.pay(0, GOOD),
+            lambda: self.there.refund(0, 1 + number % 5),
+            lambda: self.there.dispute(0, 5),
+            lambda: self.there.move_payment(0, fails=bool(number % 2)),
             lambda: self.refund(0, number % 6, f"meanwhile-{number}"),
             lambda: self.fall_below(Decimal(10)),
             lambda: self.turn(bool(number % 2)),
@@ -346,23 +308,3 @@ class World:
         self.pass_time(LEASE + timedelta(seconds=1))
         self.buy()
         self.work("finish_refunds")
-
-
-GOOD: Final = "4242424242424242"
-_MOVES: Final = {
-    "warning": {"win", "lose", "escalate"},
-    "needs": {"win", "lose", "review", "withdraw", "reinstate"},
-    "under": {"win", "lose", "withdraw", "reinstate"},
-    "won": {"win", "lose", "withdraw", "reinstate"},
-    "lost": {"win", "lose", "withdraw", "reinstate"},
-}
-
-
-def _may_move(status: str, move: str) -> bool:
-    """Whether a dispute comes from there to there; what is decided is decided anew at the most."""
-    return status != "warning_closed" and move in _MOVES[status.partition("_")[0]]
-
-
-def at(rows: list[T], place: int) -> T | None:
-    """The row of that place counted from the newest, over and over; None where there is none."""
-    return rows[-1 - place % len(rows)] if rows else None

@@ -219,6 +219,23 @@ def test_whatever_turned_it_off_it_never_turns_itself_on_again(
     assert buyer.rows("SELECT 1 FROM balances WHERE auto_topup_below_usd IS NOT NULL") == []
 
 
+def test_what_a_lost_dispute_takes_is_not_charged_to_the_card_again(buyer: Buyer) -> None:
+    """Nor where the customer turned it on again while the bank decided."""
+    buyer.save_card()
+    buyer.turn_on()
+    fall(buyer)
+    (bought,) = buyer.rows("SELECT id, payment_id FROM top_ups WHERE state = 'succeeded'")
+    charge = str(buyer.stripe.payment_intents.retrieve(bought["payment_id"]).latest_charge)
+    dispute_id = buyer.control.dispute(charge)["id"]
+    settle(buyer.cashier, buyer.account_id, str(bought["id"]))
+    buyer.turn_on()
+    buyer.control.lose(dispute_id)
+    settle(buyer.cashier, buyer.account_id, str(bought["id"]))
+    assert buyer.work() == 0
+    assert buyer.charges == 1
+    assert (buyer.asked.is_enabled, buyer.asked.off_reason) == (False, "dispute")
+
+
 def test_the_customers_own_call_is_the_only_way_to_turn_it_on() -> None:
     """Nothing else writes that it is on: neither the code that keeps what was asked, nor any SQL."""
     callers = [

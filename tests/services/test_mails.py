@@ -145,6 +145,20 @@ def test_a_mail_that_can_t_be_written_stops_no_other(
     assert states(database_url) == [("waiting", 1), ("sent", 1)]
 
 
+def test_a_mail_to_what_is_no_address_stops_no_other_and_is_given_up(
+    database: Database, database_url: str, postbox: Postbox
+) -> None:
+    tell(database, an_account(database), LOW)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE mails SET recipient = 'ada..l@example.com'")
+    tell(database, an_account(database), LOW)
+    assert [send(database, postbox), send(database, postbox)] == [1, 1]
+    assert states(database_url) == [("waiting", 1), ("sent", 1)]
+    clock.run_ahead(GIVEN_UP_AFTER + A_SECOND)
+    send(database, postbox)
+    assert states(database_url) == [("failed", 2), ("sent", 1)]
+
+
 def test_many_workers_send_each_mail_once(database: Database, database_url: str, postbox: Postbox) -> None:
     accounts = [an_account(database) for _ in range(5)]
     told = {tell(database, accounts[number % 5], LOW) for number in range(40)}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.services.money_in_machine import Machine
@@ -26,13 +26,12 @@ def test_money_in_ends_as_the_processor_says_whatever_breaks_meanwhile(world: Wo
     run_state_machine_as_test(
         partial(Machine, world),  # type: ignore[arg-type]  # any maker will do
         settings=settings(
-            max_examples=int(__import__("os").environ.get("EX", "25")),
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
             print_blob=True,
             report_multiple_bugs=False,
-            **({"phases": [Phase.generate]} if __import__("os").environ.get("NOSHRINK") else {}),
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -59,8 +59,8 @@ def buy(cashier: Cashier, simulator: RunningSimulator, account_id: str) -> str:
 def hand_over(cashier: Cashier, message: Message) -> None:
     """The webhook of a message, settled behind its answer."""
     body = message.payload.encode()
-    if message_id := receive(cashier, body, signature(body)):
-        settle_message(cashier, message_id)
+    if received := receive(cashier, body, signature(body)):
+        settle_message(cashier, received.id)
 
 
 def credited(database_url: str) -> tuple[int, Any]:
@@ -132,7 +132,7 @@ def test_messages_about_one_payment_are_settled_together(
     for message in messages_of(cashier):
         body = message.payload.encode()
         waiting += [receive(cashier, body, signature(body))]
-    ids = [message_id for message_id in waiting if message_id]
+    ids = [received.id for received in waiting if received]
     assert settle_message(cashier, ids[0]) == len(ids) >= 3
     assert [settle_message(cashier, message_id) for message_id in ids] == [0] * len(ids)
 
@@ -142,7 +142,7 @@ def test_a_message_that_fails_waits_longer_each_time_and_raises_an_alarm_after_t
 ) -> None:
     ours = {"account_id": account_id, "top_up_id": str(uuid4())}
     body = event("payment_intent.succeeded", object="payment_intent", metadata=ours)
-    assert receive(cashier, body, signature(body)) == "evt_1"
+    assert receive(cashier, body, signature(body)) is not None
     waits = []
     with psycopg.connect(database_url, autocommit=True) as connection:
         for _ in range(12):
@@ -163,6 +163,22 @@ def test_a_message_that_fails_waits_longer_each_time_and_raises_an_alarm_after_t
     ((_, state, failure, _),) = kept(database_url)
     assert (state, failure) == ("failed", "The account has no such top-up.")
     assert settle_pending(cashier) == 0
+
+
+def test_a_message_that_waited_for_days_is_not_given_up_at_its_first_failure(
+    cashier: Cashier, stripe_simulator: RunningSimulator, account_id: str, database_url: str
+) -> None:
+    buy(cashier, stripe_simulator, account_id)
+    (message,) = messages_of(cashier, "payment_intent.succeeded")
+    body = message.payload.encode()
+    receive(cashier, body, signature(body))
+    no_worker = timedelta(days=4)
+    clock.run_ahead(no_worker)
+    stripe_simulator.control.fault("error_500", method="GET")
+    assert settle_pending(cashier) == 0
+    clock.run_ahead(no_worker + timedelta(seconds=11))
+    assert settle_pending(cashier) == 1
+    assert credited(database_url) == (1, 10)
 
 
 def test_what_the_processor_could_not_answer_is_settled_later(
@@ -209,8 +225,8 @@ def test_what_is_nothing_of_ours_is_kept_and_ignored(
     cashier: Cashier, database_url: str, type_: str, about: dict[str, Any]
 ) -> None:
     body = event(type_, **about)
-    if message_id := receive(cashier, body, signature(body)):
-        assert settle_message(cashier, message_id) == 1
+    if received := receive(cashier, body, signature(body)):
+        assert settle_message(cashier, received.id) == 1
     ((found, state, failure, _),) = kept(database_url)
     assert (found, state) == (type_, "ignored")
     assert failure

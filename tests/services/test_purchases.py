@@ -5,12 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
+from time import monotonic, sleep
 
 import psycopg
 import pytest
 
 from metering.services.cards import remove_card
 from metering.services.cashier import Cashier
+from metering.services.notifications import set_notifications
 from metering.services.purchases import LEASE, buy, keep_payment, take
 from metering.services.settlement import settle
 from tests.services.buying import CANCEL, CONFIRM, CREATE, DAY, Buyer, succeeded
@@ -185,6 +187,37 @@ def test_workers_share_the_purchases_of_many_accounts_and_each_is_charged_once(
     assert [buyer.posted() for buyer in buyers] == [Decimal(50)] * len(buyers)
     by_customer = stripe_simulator.control.counts()["charges_by_customer"]
     assert sorted(by_customer.values()) == [1] * len(buyers)
+
+
+def test_what_falls_while_others_are_bought_for_does_not_wait_for_them(
+    cashier: Cashier, stripe_simulator: RunningSimulator, database_url: str
+) -> None:
+    buyers = [Buyer(cashier, stripe_simulator, database_url) for _ in range(7)]
+    for buyer in buyers:
+        buyer.grant("20")
+        buyer.save_card()
+        buyer.turn_on()
+    buyers[0].use(11)
+    stripe_simulator.control.fault("slow", path=CONFIRM, seconds=2, times=None)
+    begun = monotonic()
+    with ThreadPoolExecutor(1) as worker:
+        looked = worker.submit(buyers[0].work)
+        sleep(0.5)
+        for buyer in buyers[1:]:
+            buyer.use(11)
+        assert looked.result() == len(buyers)
+    # One after the other they would take 14 seconds.
+    assert monotonic() - begun < 10
+    assert [buyer.posted() for buyer in buyers] == [Decimal(59)] * len(buyers)
+
+
+def test_another_e_mail_address_after_a_lost_answer_is_no_decline(fallen: Buyer) -> None:
+    """The processor keeps its error and what was asked under a key, and refuses the key for all else."""
+    fallen.control.fault("error_500", path=CREATE)
+    fallen.work()
+    set_notifications(fallen.database, fallen.account_id, {"email": "new@example.com"})
+    patiently(fallen, 3)
+    bought_once(fallen)
 
 
 def test_turned_off_before_the_payment_is_confirmed_nothing_is_charged(fallen: Buyer) -> None:

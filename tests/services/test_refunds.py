@@ -233,3 +233,11 @@ def test_a_settle_of_an_account_that_has_moved_on_takes_a_refund_of_long_ago(til
     settle(till.cashier, till.account_id, first.id)
     assert (till.posted, till.rest()) == (40 * DOLLAR, [0, 40 * DOLLAR])
     till.require_books()
+
+
+@pytest.mark.parametrize("amount", ["0", "-10"])
+def test_nothing_and_less_can_not_go_back(till: Till, amount: str) -> None:
+    top_up = till.buy("100")
+    with pytest.raises(InvalidParameter, match="more than zero"):
+        till.refund(top_up, amount)
+    assert till.posted == 100 * DOLLAR

@@ -128,6 +128,20 @@ def test_a_payment_that_takes_days_is_credited_when_it_arrives(till: Till) -> No
     assert till.posted == 10 * DOLLAR
 
 
+def test_a_payment_that_takes_days_counts_from_when_it_succeeded_not_from_when_it_was_begun(
+    till: Till,
+) -> None:
+    top_up = till.open("10")
+    till.pay(top_up, method="us_bank_account")
+    clock.run_ahead(timedelta(days=4))
+    under_way = till.settle(top_up)
+    before = clock.now()
+    till.control.settle_payment(str(under_way.payment_id))
+    paid_at = till.settle(top_up).succeeded_at
+    assert paid_at is not None
+    assert before <= paid_at <= clock.now()
+
+
 def test_a_payment_that_fails_after_days_is_told_of_once(till: Till) -> None:
     top_up = till.open("10")
     till.pay(top_up, method="us_bank_account")

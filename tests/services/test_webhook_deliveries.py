@@ -170,6 +170,26 @@ def test_an_endpoint_that_hangs_holds_up_no_other(database: Database) -> None:
         assert states(database, accounts[0], endpoint.id) == [("delivered", 1)]
 
 
+def test_what_is_told_while_an_endpoint_hangs_does_not_wait_for_it(database: Database) -> None:
+    with ExitStack() as stack:
+        slow, quick = (stack.enter_context(open_receiver()) for _ in range(2))
+        hanging, other = (an_account(database) for _ in range(2))
+        for account_id, receiver in ((hanging, slow), (other, quick)):
+            open_to(database, receiver, account_id)
+        answered = threading.Event()
+        quick.meanwhile = lambda _call: answered.set()
+        in_time: list[bool] = []
+
+        def hang(_call: Call) -> None:
+            tell(database, other, LOW)
+            in_time.append(answered.wait(10))
+
+        slow.meanwhile = hang
+        tell(database, hanging, LOW)
+        assert deliver(database) == 2
+        assert in_time == [True]
+
+
 def test_many_workers_deliver_each_notice_once_and_in_order(database: Database, receiver: Receiver) -> None:
     account_id = an_account(database)
     endpoint_id, _ = open_to(database, receiver, account_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,36 @@ def test_the_endpoint_it_is_given_moves_with_the_command(tmp_path: Path) -> None
     for url in ("http://127.0.0.1:9/old", "http://127.0.0.1:9/new"):
         with simulator("--data", data, "--webhook-url", url, "--webhook-secret", "whsec_x") as (base, _):
             assert [endpoint.url for endpoint in client(base).v1.webhook_endpoints.list({}).data] == [url]
+
+
+def test_its_port_is_free_as_soon_as_it_was_killed(tmp_path: Path) -> None:
+    data = str(tmp_path / "objects.jsonl")
+    with simulator("--data", data) as (url, process):
+        port = url.rpartition(":")[2]
+        with socket.create_connection(("127.0.0.1", int(port))) as connection:
+            connection.sendall(b"GET /v1/charges HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(1)
+            process.kill()
+            process.wait()
+    with simulator("--data", data, "--port", port) as (again, _):
+        assert again == url
+
+
+def test_what_it_cannot_use_is_said_without_a_stack(tmp_path: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    occupied = tmp_path / "file"
+    occupied.touch()
+    with taken:
+        wrong = {
+            "--port": str(taken.getsockname()[1]),
+            "--data": str(occupied / "objects.jsonl"),
+            "--webhook-url": "nowhere",
+        }
+        for option, value in wrong.items():
+            command = [sys.executable, "-m", "metering", "stripe-simulator", option, value]
+            said = subprocess.run(command, capture_output=True, check=False, text=True, timeout=30)
+            assert (said.returncode, "Traceback" in said.stderr) == (1, False)
+            assert option in said.stderr
 
 
 def test_it_stops_when_told_to() -> None:

@@ -115,7 +115,8 @@ class _Server(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
 
     def server_bind(self) -> None:
-        """Bind without asking the resolver for the host's name."""
+        """Bind without asking the resolver for the host's name; also just after one that was killed."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = HOST, self.socket.getsockname()[1]
