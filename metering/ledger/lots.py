@@ -47,6 +47,7 @@ class Entry(NamedTuple):
     """A transfer as lots see it: `effect_pico` is what it adds to the credit, `terms` on what terms.
 
     `lot_ids` are the lots of the top-up that it refunds or disputes, in the order in which they are touched.
+    Where it reverses such a transfer, `paid` is what each lot has paid for that, the last one first.
     """
 
     transfer_id: str
@@ -57,6 +58,7 @@ class Entry(NamedTuple):
     reverses_id: str | None = None
     terms: Terms = Terms()
     lot_ids: tuple[str, ...] = ()
+    paid: tuple[tuple[str, int], ...] = ()
 
     @property
     def gives_back(self) -> bool:
@@ -274,13 +276,33 @@ class Allocation:
             self._open_lot(entry, amount_pico)
 
     def _give_own(self, entry: Entry, amount_pico: int) -> int:
-        """Give its top-up's lots what was taken away from them; what is left."""
-        for lot in (self._lots[lot_id] for lot_id in entry.lot_ids if lot_id in self._lots):
-            given = min(lot.amount_pico - lot.rest_pico - lot.used_pico, amount_pico)
-            if given:
-                self._fill(entry, lot, given, used=0)
+        """Give each lot what it paid for the transfer that is reversed, its top-up's first; what is left.
+
+        Where that is not all of it (it was owed, and the debt is cancelled already), the rest goes where
+        something was taken away from its top-up's lots.
+        """
+        paid = dict(entry.paid)
+        others = [lot_id for lot_id in paid if lot_id not in entry.lot_ids]
+        for lot in self._known(entry.lot_ids):
+            amount_pico -= self._return_to(entry, lot, min(paid.get(lot.id, 0), amount_pico))
+        for lot in self._known(others):
+            given = min(paid[lot.id], lot.used_pico, amount_pico)
+            if given and self._is_refilled(lot, entry):
+                self._fill(entry, lot, given, used=given)
                 amount_pico -= given
+        for lot in self._known(entry.lot_ids):
+            amount_pico -= self._return_to(entry, lot, amount_pico)
         return amount_pico
+
+    def _return_to(self, entry: Entry, lot: Lot, most_pico: int) -> int:
+        """Give back to a lot of its top-up what was taken away from it, which is not used: how much."""
+        given = min(lot.amount_pico - lot.rest_pico - lot.used_pico, most_pico)
+        if given:
+            self._fill(entry, lot, given, used=0)
+        return given
+
+    def _known(self, lot_ids: Iterable[str]) -> list[Lot]:
+        return [self._lots[lot_id] for lot_id in lot_ids if lot_id in self._lots]
 
     def _refill(self, entry: Entry, amount_pico: int) -> int:
         used = [lot for lot in self._lots.values() if lot.used_pico and self._is_refilled(lot, entry)]

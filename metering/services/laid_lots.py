@@ -56,22 +56,24 @@ class LaidLots:
         """Post a transfer to the books, and lay it on the lots.
 
         What it takes, it takes from `lot_ids` first, in that order and also where they are frozen; what it
-        gives back goes there first, as far as it was taken from them so.
+        gives back goes there first, and then to others, as far as each has paid for what is reversed.
         """
         if len(self._books.posted) and self._books.posted[-1].sequence != self._position.sequence:
             raise ValueError("something was posted to the books past their lots")
         self._books.post(transfer)
+        account_id, reverses_id = self._books.account_id, transfer.reverses_id
+        paid = lots.list_paid(self._raw, account_id, reverses_id) if reverses_id and lot_ids else ()
         entry = Entry(
             transfer.id,
             self._books.transfer_count,
             self._now,
             transfer.kind,
             transfer.effect_pico,
-            transfer.reverses_id,
+            reverses_id,
             terms_of(transfer.kind),
             tuple(lot_ids),
+            tuple(paid),
         )
-        account_id = self._books.account_id
         laid = lots.read_allocation(self._raw, account_id, self._position, needs_of([entry]))
         laid.lay(entry)
         self._position = lots.keep_allocation(self._raw, account_id, laid, self._position, entry)

@@ -84,6 +84,11 @@ _NEXT_END: Final = """
 _HAS_ENDED: Final = """
     SELECT EXISTS (SELECT FROM lots WHERE account_id = %s AND rest_usd > 0 AND expires_at <= %s)
 """
+_PAID: Final = """
+    SELECT lot_id::text, sum(amount_usd) FROM lot_movements
+     WHERE account_id = %s AND transfer_id = %s AND lot_id IS NOT NULL
+     GROUP BY lot_id ORDER BY max(number) DESC
+"""
 _BEHIND: Final = """
     SELECT balances.account_id::text FROM balances LEFT JOIN lot_positions USING (account_id)
      WHERE balances.account_id > %s AND transfer_count > coalesce(lot_positions.sequence, 0)
@@ -189,6 +194,12 @@ def sum_rest(connection: Connection[Any], account_id: str, lot_ids: Sequence[str
 
 def _sum(row: Sequence[Any] | None) -> int:
     return 0 if row is None else to_pico(row[0])
+
+
+def list_paid(connection: Connection[Any], account_id: str, transfer_id: str) -> list[tuple[str, int]]:
+    """What each lot has paid for the transfer, in picodollars, the last one first."""
+    rows = connection.execute(_PAID, [account_id, transfer_id])
+    return [(lot_id, to_pico(paid)) for lot_id, paid in rows]
 
 
 def list_behind(connection: Connection[Any], after: str, limit: int) -> list[str]:

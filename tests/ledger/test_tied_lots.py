@@ -25,7 +25,7 @@ class Book:
         self.count = 0
         self.balance = 0
 
-    def add(self, effect: int, kind: str, *lot_ids: str) -> str:
+    def add(self, effect: int, kind: str, *lot_ids: str, reverses: str | None = None) -> str:
         """Lay one more transfer; its id is its place."""
         self.count += 1
         self.balance += effect
@@ -33,9 +33,27 @@ class Book:
         known = TransferKind(kind)
         self._keep(
             self._laid(),
-            Entry(f"t{self.count}", self.count, AT, known, effect, None, terms_of(known), lot_ids),
+            Entry(
+                f"t{self.count}",
+                self.count,
+                AT,
+                known,
+                effect,
+                reverses,
+                terms_of(known),
+                lot_ids,
+                self.paid_for(reverses),
+            ),
         )
         return f"t{self.count}"
+
+    def paid_for(self, transfer: str | None) -> tuple[tuple[str, int], ...]:
+        """What each lot paid for it, the last one first."""
+        paid: dict[str, int] = {}
+        for one in reversed(self.movements):
+            if one.transfer_id == transfer and one.lot_id is not None:
+                paid[one.lot_id] = paid.get(one.lot_id, 0) + one.amount_pico
+        return tuple(paid.items())
 
     def freeze(self, *lot_ids: str) -> None:
         for lot_id in lot_ids:
@@ -100,10 +118,10 @@ def test_a_refund_that_failed_goes_back_where_it_was_taken() -> None:
     book = Book()
     credit, bonus = book.add(1000, "top_up"), book.add(50, "bonus")
     book.add(-630, "usage")
-    book.add(-400, "refund", credit, bonus)
-    book.add(-20, "refund", bonus, credit)
-    book.add(400, "reversal", credit, bonus)
-    book.add(20, "reversal", bonus, credit)
+    refund = book.add(-400, "refund", credit, bonus)
+    share = book.add(-20, "refund", bonus, credit)
+    book.add(400, "reversal", credit, bonus, reverses=refund)
+    book.add(20, "reversal", bonus, credit, reverses=share)
     assert (book.rests(credit, bonus), book.used(credit, bonus)) == ([420, 0], [580, 50])
 
 
@@ -115,7 +133,7 @@ def test_a_refund_that_failed_gives_other_credit_back_what_it_took_of_it() -> No
     book.add(60, "event_reversal")
     refund = book.add(-110, "refund", credit)
     assert (book.rests(credit, other), book.owes()) == ([0, 0], {refund: 20})
-    book.add(110, "reversal", credit)
+    book.add(110, "reversal", credit, reverses=refund)
     assert (book.rests(credit, other), book.owes()) == ([90, 0], {})
 
 
@@ -146,9 +164,9 @@ def test_its_own_refund_takes_from_a_frozen_lot() -> None:
     book = Book()
     credit = book.add(100, "top_up")
     book.freeze(credit)
-    book.add(-30, "refund", credit)
+    refund = book.add(-30, "refund", credit)
     assert book.rests(credit) == [70]
-    book.add(30, "reversal", credit)
+    book.add(30, "reversal", credit, reverses=refund)
     assert book.rests(credit) == [100]
     assert book.lots[credit].is_frozen
 
@@ -172,9 +190,24 @@ def test_a_lost_dispute_takes_what_is_left_and_what_is_used_is_owed() -> None:
     lost = book.add(-1000, "dispute", credit, bonus)
     more = book.add(-50, "dispute", bonus, credit)
     assert (book.rests(credit, bonus), book.owes()) == ([0, 0], {lost: 150, more: 50})
-    book.add(50, "reversal", bonus, credit)
-    book.add(1000, "reversal", credit, bonus)
+    book.add(50, "reversal", bonus, credit, reverses=more)
+    book.add(1000, "reversal", credit, bonus, reverses=lost)
     assert (book.rests(credit, bonus), book.owes(), book.balance) == ([850, 0], {}, 850)
+
+
+def test_a_won_dispute_gives_back_what_it_took_and_not_what_a_refund_took() -> None:
+    """What later credit paid of it goes back to that credit."""
+    book = Book()
+    credit = book.add(1000, "top_up")
+    book.add(-200, "refund", credit)
+    book.add(-790, "usage")
+    lost = book.add(-800, "dispute", credit)
+    assert (book.rests(credit), book.owes()) == ([0], {lost: 790})
+    later = book.add(900, "top_up")
+    assert (book.rests(later), book.used(later)) == ([110], [790])
+    book.add(800, "reversal", credit, reverses=lost)
+    assert book.rests(credit, later) == [10, 900]
+    assert book.used(credit, later) == [790, 0]
 
 
 @dataclass
@@ -188,6 +221,10 @@ class Oracle:
     away: dict[str, int] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)
     owed: list[str] = field(default_factory=list)
+    payers: dict[str, list[str]] = field(default_factory=dict)
+
+    def pay(self, transfer: str, lot: str) -> None:
+        self.payers.setdefault(transfer, []).append(lot)
 
     def spending(self, left: dict[str, int]) -> list[str]:
         """Promotional before paid, then oldest; those with something."""
@@ -203,7 +240,7 @@ class Oracle:
 
     def settle(self, lot: str) -> None:
         while self.left[lot] and self.owed:
-            self.owed.pop(0)
+            self.pay(self.owed.pop(0), lot)
             self.left[lot] -= 1
             self.used[lot] += 1
 
@@ -213,22 +250,34 @@ class Oracle:
             if mine is not None:
                 self.left[mine] -= 1
                 self.away[mine] += 1
+                self.pay(transfer, mine)
             elif open_lots := self.spending(self.left):
                 self.left[open_lots[0]] -= 1
                 self.used[open_lots[0]] += 1
+                self.pay(transfer, open_lots[0])
             else:
                 self.owed.append(transfer)
 
-    def give_back(self, transfer: str, amount: int, own: tuple[str, ...]) -> None:
+    def give_back(self, transfer: str, amount: int, own: tuple[str, ...], undone: str = "") -> None:
         fresh = 0
+        payers = list(self.payers.get(undone, []))
         for _ in range(amount):
-            mine = next((lot for lot in own if self.away[lot]), None)
+            mine = next((lot for lot in own if self.away[lot] and lot in payers), None)
             used = [lot for lot in self.spending(self.used) if lot not in own]
+            other = next((lot for lot in reversed(payers) if lot in used), None)
             if self.owed:
                 self.owed.pop()
             elif mine is not None:
+                payers.remove(mine)
                 self.away[mine] -= 1
                 self.left[mine] += 1
+            elif other is not None:
+                payers.remove(other)
+                self.used[other] -= 1
+                self.left[other] += 1
+            elif (away := next((lot for lot in own if self.away[lot]), None)) is not None:
+                self.away[away] -= 1
+                self.left[away] += 1
             elif used:
                 self.used[used[-1]] -= 1
                 self.left[used[-1]] += 1
@@ -256,7 +305,7 @@ class History:
     def __init__(self) -> None:
         self.book, self.oracle = Book(), Oracle()
         self._bought: list[tuple[str, str]] = []
-        self._back: list[tuple[int, tuple[str, ...]]] = []
+        self._back: list[tuple[int, tuple[str, ...], str]] = []
         self._usage = 0
 
     def step(self, what: str, amount: int, which: int) -> None:
@@ -281,11 +330,13 @@ class History:
     def _of_top_up(self, what: str, amount: int, lots: tuple[str, str]) -> None:
         if what == "refund":
             own: tuple[str, ...] = lots if amount % 3 else lots[::-1]
-            self._back.append((amount, own))
-            self.oracle.take(self.book.add(-amount, what, *own), amount, own)
+            refund = self.book.add(-amount, what, *own)
+            self._back.append((amount, own, refund))
+            self.oracle.take(refund, amount, own)
         elif what == "undo" and self._back:
-            back, own = self._back.pop(amount % len(self._back))
-            self.oracle.give_back(self.book.add(back, "reversal", *own), back, own)
+            back, own, refund = self._back.pop(amount % len(self._back))
+            mirror = self.book.add(back, "reversal", *own, reverses=refund)
+            self.oracle.give_back(mirror, back, own, refund)
         elif what == "freeze":
             self.book.freeze(*lots)
             self.oracle.frozen |= set(lots)

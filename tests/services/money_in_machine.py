@@ -203,9 +203,12 @@ class Machine(RuleBasedStateMachine):
             self.world.pass_time(3 * MINUTE)
             self.world.work("finish_refunds")
 
-    @rule(place=places, part=fifths, news=news)
-    def refund_there(self, place: int, part: int, news: News) -> None:
+    @rule(place=places, part=fifths, fails=st.booleans(), news=news)
+    def refund_there(self, place: int, part: int, fails: bool, news: News) -> None:
+        """In the dashboard; where it fails, that may be the first that is heard of it."""
         self.world.there.refund(place, part)
+        if fails:
+            self.world.there.move_refund(0, fails=True)
         self.hear(news)
 
     @precondition(there_is("refund"))

@@ -84,11 +84,9 @@ class Oracle:
         below = {one["threshold_usd"] for one in (before, auto) if one.get("is_enabled")} | world.asked_below
         world.asked_below = set()
         falls = {threshold: _falls(moved, threshold) for threshold in below}
-        self._occasions += asked_low + sum(falls.values())
-        pauses = len(world.rows("SELECT 1 FROM notices WHERE type = 'auto_topup.paused'"))
-        given_up = sum(row["state"] in {"canceled", "failed"} for row in bought)
-        most = self._occasions + pauses + given_up
-        assert len(bought) <= most, f"{len(bought)} purchases for {most} occasions"
+        occasions = asked_low + sum(falls.values())
+        self._occasions += occasions
+        self._check_made(bought, occasions, before, auto)
         if turned_on or any(falls.values()):
             self._due_since = self._began
         was_on, is_on = _is_on(before), _is_on(auto)
@@ -96,6 +94,18 @@ class Oracle:
             is_made = any(row["state"] == "open" or row["created_at"] >= self._began for row in bought)
             assert is_made or self._is_bought(bought), "the balance fell, and nobody noticed"
         self._auto, self._began = auto, clock.now()
+
+    def _check_made(self, bought: list[Row], occasions: int, before: Row, auto: Row) -> None:
+        """No purchase is begun but for a fall, after a pause, or instead of one that is given up."""
+        since = self._began
+        query = "SELECT 1 FROM notices WHERE type = 'auto_topup.paused' AND created_at >= %s"
+        pauses = len(self._world.rows(query, since))
+        resumed = bool(before.get("paused_until")) and not auto.get("paused_until")
+        ended = [row for row in bought if row["closed_at"] and row["closed_at"] >= since]
+        given_up = sum(row["state"] in {"canceled", "failed"} for row in ended)
+        made = sum(row["created_at"] >= since for row in bought)
+        most = occasions + pauses + resumed + given_up
+        assert made <= most, f"{made} purchases for {most} reasons"
 
     def _is_bought(self, bought: list[Row]) -> bool:
         """Whether a purchase succeeded since one was due."""
