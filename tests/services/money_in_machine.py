@@ -193,15 +193,21 @@ class Machine(RuleBasedStateMachine):
         self.world.pass_time(span)
         self.world.buy(mishap)
 
-    @rule(
-        place=places, part=st.integers(0, 5), number=st.integers(1, 12), mishap=mishaps, again=st.booleans()
-    )
-    def refund(self, place: int, part: int, number: int, mishap: Mishap | None, again: bool) -> None:
-        """By us; `again`, the worker asks for what was not answered."""
+    @rule(place=places, part=st.integers(0, 5), number=st.integers(1, 12), mishap=mishaps)
+    def refund(self, place: int, part: int, number: int, mishap: Mishap | None) -> None:
         self.world.refund(place, part, f"refund-{number}", mishap)
-        if again:
-            self.world.pass_time(3 * MINUTE)
-            self.world.work("finish_refunds")
+
+    @rule(amount=amounts, part=st.integers(0, 4), used=st.sampled_from([0, 3, 30]), mishap=mishaps)
+    def open_pay_use_and_refund(self, amount: Decimal, part: int, used: int, mishap: Mishap | None) -> None:
+        """The way of most refunds; behind it the worker asks for what was not answered."""
+        world, key = self.world, f"whole-{len(self.world.top_ups())}"
+        world.open(amount, key, saves_card=False)
+        world.there.pay(0, GOOD)
+        world.tell_all()
+        world.spend(Decimal(used) + Decimal("0.01"))
+        world.refund(0, part, key, mishap)
+        world.pass_time(3 * MINUTE)
+        world.work("finish_refunds")
 
     @rule(place=places, part=fifths, fails=st.booleans(), news=news)
     def refund_there(self, place: int, part: int, fails: bool, news: News) -> None:

@@ -24,7 +24,7 @@ from metering.payments.simulator.calls import shown
 from metering.pricing.compiler import compile_book
 from metering.pricing.top_ups import Ceiling
 from metering.rating.engine import Rater
-from metering.services.accounts import create_account, get_account
+from metering.services.accounts import create_account
 from metering.services.auto_topup_settings import set_auto_topup
 from metering.services.auto_topups import resume_paused
 from metering.services.cards import remove_card, sync_cards
@@ -59,6 +59,18 @@ _BOOK: Final = compile_book(BOOKS["old"])
 _TABLES: Final = """
     SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables
      WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'price_books')
+"""
+
+# What a refund took from the lots of its own top-up.
+_OWN: Final = """
+    SELECT coalesce(sum(taken.amount_usd), 0) AS usd
+      FROM refunds
+      JOIN top_ups ON top_ups.id = refunds.top_up_id
+      JOIN top_up_transfers AS named ON named.refund_id = refunds.id
+      JOIN transfers ON transfers.id = named.transfer_id AND transfers.kind = 'refund'
+      JOIN lot_movements AS taken ON taken.transfer_id = transfers.id
+                                 AND taken.lot_id IN (top_ups.transfer_id, top_ups.bonus_transfer_id)
+     WHERE refunds.id = %s
 """
 
 
@@ -220,11 +232,11 @@ class World:
         answer = self.ours(
             lambda: create_refund(self.cashier, self.account_id, top_up_id, wanted, key), mishap
         )
-        if isinstance(answer, tuple) and answer[1] and mishap is None:
-            left = get_account(self.database, self.account_id).balance.available_pico
-            assert left >= 0, "credit was refunded that had been used"
         if isinstance(answer, NotRefundable):
             assert self.rows("SELECT id FROM refunds") == before
+        elif isinstance(answer, tuple) and answer[1] and mishap is None:
+            (taken,) = self.rows(_OWN, answer[0].id)
+            assert to_pico(taken["usd"]) == answer[0].credit_pico + answer[0].bonus_pico, "used, and refunded"
 
     # What is told, and what the worker does.
 
