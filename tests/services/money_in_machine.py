@@ -132,8 +132,13 @@ class Machine(RuleBasedStateMachine):
         self.world.fall_below(threshold)
         self.world.spend(Decimal(1))
 
-    @rule(mishap=mishaps, again=st.booleans(), is_ready=st.sampled_from([True, True, False]))
-    def use_and_buy(self, mishap: Mishap | None, again: bool, is_ready: bool) -> None:
+    @rule(
+        mishap=mishaps,
+        again=st.booleans(),
+        is_ready=st.sampled_from([True, True, False]),
+        is_deep=st.booleans(),
+    )
+    def use_and_buy(self, mishap: Mishap | None, again: bool, is_ready: bool, is_deep: bool) -> None:
         """The way of most purchases; `again`, behind the lease of a worker that was killed."""
         world = self.world
         if is_ready:
@@ -141,15 +146,17 @@ class Machine(RuleBasedStateMachine):
             if not world.auto.get("is_enabled"):
                 world.save_card("pm_card_visa")
                 world.turn(True, threshold_pico="10", amount_pico="50")
-        world.fall_below(Decimal(10))
+        # Deep below, one purchase is not enough, and there is no other for that.
+        world.fall_below(Decimal(-200 if is_deep else 10))
         world.buy(mishap)
         if again:
+            world.spend(Decimal("0.1"))
             world.pass_time(4 * MINUTE)
             world.buy()
 
-    @rule(mishap=calls)
-    def buy_and_fail(self, mishap: Mishap) -> None:
-        self.use_and_buy(mishap, again=True, is_ready=True)
+    @rule(mishap=calls, is_deep=st.booleans())
+    def buy_and_fail(self, mishap: Mishap, is_deep: bool) -> None:
+        self.use_and_buy(mishap, again=True, is_ready=True, is_deep=is_deep)
 
     @rule(
         is_enabled=st.sampled_from([True, True, False]),

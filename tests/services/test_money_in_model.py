@@ -26,7 +26,7 @@ def test_money_in_ends_as_the_processor_says_whatever_breaks_meanwhile(world: Wo
     run_state_machine_as_test(
         partial(Machine, world),  # type: ignore[arg-type]  # any maker will do
         settings=settings(
-            max_examples=30,
+            max_examples=25,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
