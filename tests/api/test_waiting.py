@@ -17,16 +17,18 @@ from metering.errors import Unavailable
 from tests.api.live import Live
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "ANSWER_SECONDS", 0.05)
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_a_commit_that_never_comes_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="Send the same again"):
         anyio.run(committed, concurrent.futures.Future[int]())
 
 
+@pytest.mark.usefixtures("_impatient")
 def test_a_use_case_that_never_ends_is_unavailable() -> None:
     never = threading.Event()
     try:

@@ -128,11 +128,12 @@ def never_told(place: Place, auto: AutoBuyer, page: PageBuyer) -> Iterator[None]
 
 
 def stored(place: Place, auto: AutoBuyer, page: PageBuyer) -> Iterator[None]:
-    """The messages are kept, and nobody has begun to settle them: all are busy with a neighbour's."""
+    """The messages are kept, and nobody has begun to settle them: all are busy with neighbours'."""
     place.take_job("messages")
     place.town.worker.kill()
     place.hang_readers()
-    PageBuyer(place, "neighbour@customer.example").pay()
+    for number in range(SETTLERS):
+        PageBuyer(place, f"neighbour-{number}@customer.example").pay()
     wait_for(lambda: place.town.control.faults()[0]["hits"] == SETTLERS, "settlers that hang")
     place.town.start()
     place.hang("after", CONFIRM)

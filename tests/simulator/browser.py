@@ -12,9 +12,9 @@ _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"
 _TIMEOUT_MILLISECONDS = 15_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def chromium() -> Iterator[Browser]:
-    """Chromium, headless."""
+    """Chromium, headless; one for each test, for the thread is inside an event loop as long as it runs."""
     path = shutil.which("chromium")
     if path is None:
         pytest.fail("There is no chromium, which pays on the simulator's page: apt-get install chromium")
