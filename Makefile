@@ -67,7 +67,7 @@ chaos: $(VENV)/.dev ## Kill everything at random under 32 clients for CHAOS_SECO
 	@$(BIN)/python -m tests.crash.chaos --seconds $(CHAOS_SECONDS) $(CHAOS_ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure beside peers and limits, in 4 minutes (BENCH_ARGS="rating --json FILE")
+bench: $(VENV)/.dev ## Measure beside peers and limits, in 7 minutes (BENCH_ARGS="rating --json FILE")
 	@$(MAKE) --no-print-directory $(PEERS)/.installed || printf '» %s\n' 'no peers to compare with: going on without'
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 

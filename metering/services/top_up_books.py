@@ -110,11 +110,13 @@ class TopUpBooks:
                 self.post(transfer, lot_ids=lot_ids, refund_id=refund_id, dispute_id=dispute_id)
 
     def give_back(self, *, reason: str, refund_id: str | None = None, dispute_id: str | None = None) -> None:
-        """Reverse what was posted for a refund, or for a dispute."""
+        """Reverse what was posted for a refund, or for a dispute: the last first.
+
+        What is owed is owed for the last one above all: so each reversal finds what its own has taken.
+        """
         account_id = self.top_up.account_id
-        for transfer_id in top_ups.list_standing(
-            self.connection, account_id, refund_id=refund_id, dispute_id=dispute_id
-        ):
+        names = {"refund_id": refund_id, "dispute_id": dispute_id}
+        for transfer_id in reversed(top_ups.list_standing(self.connection, account_id, **names)):
             found = transfers.find(self.raw, account_id, transfer_id)
             if found is None:
                 raise ValueError(f"the transfer {transfer_id} is named, and is not there")

@@ -45,6 +45,26 @@ def test_an_open_dispute_freezes_what_is_left_and_its_bonus(till: Till, top_up: 
     till.require_books()
 
 
+def test_a_dispute_that_is_won_after_it_was_lost_leaves_every_lot_as_it_was(
+    till: Till, top_up: TopUp
+) -> None:
+    """Neither what a refund took before goes back to its lots, nor is other credit that paid kept short."""
+    till.refund(top_up, "100")
+    till.use("936.656")
+    till.buy("50")
+    before = till.rest()
+    dispute = till.control.dispute(till.charge_of(top_up))
+    till.settle(top_up)
+    till.control.lose(dispute["id"])
+    till.settle(top_up)
+    assert till.rest() == [0, 0, 0]
+    till.control.win(dispute["id"])
+    till.settle(top_up)
+    assert till.rest() == before
+    assert sum(before) == till.posted == to_pico("58.344")
+    till.require_books()
+
+
 def test_use_while_a_dispute_is_open_takes_from_other_credit(till: Till, top_up: TopUp) -> None:
     till.control.dispute(till.charge_of(top_up))
     till.settle(top_up)
