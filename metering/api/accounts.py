@@ -33,6 +33,7 @@ from metering.ledger.balance import Balance
 from metering.ledger.grants import DEFAULT_PRIORITY
 from metering.services import accounts, grants
 from metering.services.accounts import AccountChanges, AccountView
+from metering.services.cashier import low_balance_of
 from metering.services.texts import EMAIL_PATTERN, MAX_EMAIL
 from metering.storage.service_tokens import ServiceToken
 
@@ -193,7 +194,7 @@ async def create_account(request: Request_) -> Response[AccountBody]:
         requests_per_minute=data.requests_per_minute,
         tokens_per_minute=data.tokens_per_minute,
         email=data.email,
-        low_balance_pico=None if ours.cashier is None else ours.cashier.policy.low_balance_pico,
+        low_balance_pico=low_balance_of(ours.cashier),
     )
     return json_response(account_body(view), 201)
 

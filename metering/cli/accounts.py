@@ -27,6 +27,7 @@ from metering.services.accounts import (
     AccountChanges,
     AccountView,
 )
+from metering.services.cashier import low_balance_of
 from metering.services.grants import Wanted, grant_credit
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
@@ -82,7 +83,7 @@ def create(
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             email=email,
-            low_balance_pico=None if cashier is None else cashier.policy.low_balance_pico,
+            low_balance_pico=low_balance_of(cashier),
         )
     _show(view, as_json=as_json)
 

@@ -17,6 +17,7 @@ from metering.app import App, Storage, build, load_price_book
 from metering.cli.companions import Companion
 from metering.cli.serve import base_url, configure, listen, run
 from metering.config import Settings, own_environment
+from metering.services.cashier import low_balance_of
 from metering.services.demo import Demo, open_demo
 from metering.storage.database import migrate
 
@@ -67,12 +68,11 @@ def up() -> None:
 
 
 def _open_demo(app: App, settings: Settings, file: Path) -> Demo:
-    cashier = app.services.cashier
     return open_demo(
         app.database,
         read_demo(file),
         api_key_prefix=settings.api_key_prefix,
-        low_balance_pico=None if cashier is None else cashier.policy.low_balance_pico,
+        low_balance_pico=low_balance_of(app.services.cashier),
     )
 
 

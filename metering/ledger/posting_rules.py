@@ -16,6 +16,10 @@ _REVENUE: Final[dict[Source, LedgerAccount]] = {
     "gpu_cloud": LedgerAccount.REVENUE_GPU_CLOUD,
     "hosted_agents": LedgerAccount.REVENUE_HOSTED_AGENTS,
 }
+_CLEARING: Final = {
+    TransferKind.REFUND: LedgerAccount.REFUNDS,
+    TransferKind.DISPUTE: LedgerAccount.DISPUTES,
+}
 _GRANTED_FROM: Final[dict[GrantKind, LedgerAccount]] = {
     "paid": LedgerAccount.CASH_MANUAL,
     "promotional": LedgerAccount.PROMO_EXPENSE,
@@ -120,9 +124,10 @@ def post_tax(transfer_id: str, account_id: str, amount_pico: int, effective_at: 
     return Transfer(transfer_id, account_id, TransferKind.TAX, cash, tax, amount_pico, effective_at)
 
 
-def post_refund(
+def post_taken_back(
     transfer_id: str,
     account_id: str,
+    kind: TransferKind,
     part: Part,
     amount_pico: int,
     effective_at: datetime,
@@ -130,37 +135,15 @@ def post_refund(
     reason: str,
     actor: str,
 ) -> Transfer:
-    """A part of what a refund takes: credit and tax are on their way back, the bonus was never paid."""
-    kind, source, target = _way_back(part, TransferKind.REFUND, LedgerAccount.REFUNDS)
-    return Transfer(
-        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
-    )
-
-
-def post_dispute(
-    transfer_id: str,
-    account_id: str,
-    part: Part,
-    amount_pico: int,
-    effective_at: datetime,
-    *,
-    reason: str,
-    actor: str,
-) -> Transfer:
-    """A part of what a lost dispute takes, as a refund would."""
-    kind, source, target = _way_back(part, TransferKind.DISPUTE, LedgerAccount.DISPUTES)
-    return Transfer(
-        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
-    )
-
-
-def _way_back(
-    part: Part, kind: TransferKind, clearing: LedgerAccount
-) -> tuple[TransferKind, LedgerAccount, LedgerAccount]:
+    """A part of what a refund or a lost dispute takes: all but the bonus, which was never paid, goes back."""
+    source, target = LedgerAccount.CUSTOMER_CREDIT, _CLEARING[kind]
     if part == "tax":
-        return TransferKind.TAX, LedgerAccount.TAX_PAYABLE, clearing
-    target = clearing if part == "credit" else LedgerAccount.PROMO_EXPENSE
-    return kind, LedgerAccount.CUSTOMER_CREDIT, target
+        kind, source = TransferKind.TAX, LedgerAccount.TAX_PAYABLE
+    elif part == "bonus":
+        target = LedgerAccount.PROMO_EXPENSE
+    return Transfer(
+        transfer_id, account_id, kind, source, target, amount_pico, effective_at, reason=reason, actor=actor
+    )
 
 
 def post_fee(transfer_id: str, account_id: str, fee_pico: int, effective_at: datetime) -> Transfer:

@@ -17,7 +17,7 @@ from metering.payments.gateway import Card, Checkout
 from metering.services.auto_topups import switch_off
 from metering.services.cashier import Cashier
 from metering.services.payment_customers import obtain_customer
-from metering.services.top_ups import check_url
+from metering.services.top_ups import check_urls
 from metering.storage import auto_topups, cards, notices, payment_customers
 from metering.storage.books import lock_account
 from metering.storage.cards import SavedCard
@@ -35,9 +35,7 @@ def open_card_setup(
 
     Raises `AccountNotFound`, `InvalidParameter`, `PaymentRefused` and `PaymentsUnavailable`.
     """
-    for url, param in ((success_url, "success_url"), (cancel_url, "cancel_url")):
-        if url is not None:
-            check_url(url, param)
+    check_urls(success_url=success_url, cancel_url=cancel_url)
     return cashier.gateway.open_card_setup(
         account_id=account_id,
         customer_id=obtain_customer(cashier, account_id),

@@ -17,3 +17,8 @@ class Cashier:
     gateway: PaymentGateway
     policy: TopUpPolicy
     return_url: str
+
+
+def low_balance_of(cashier: Cashier | None) -> int | None:
+    """Below what balance a new account's customer is told; None, never, where nothing can be bought."""
+    return None if cashier is None else cashier.policy.low_balance_pico

@@ -8,8 +8,8 @@ from typing import Final
 from metering import telemetry
 from metering.ledger.auto_topups import OffReason
 from metering.ledger.disputes import Stage, stage_of
-from metering.ledger.posting_rules import post_dispute
 from metering.ledger.top_ups import CENT_PICO, NOTHING, part_of
+from metering.ledger.transfers import TransferKind
 from metering.payments import gateway
 from metering.services.auto_topups import switch_off
 from metering.services.top_up_books import TopUpBooks
@@ -93,4 +93,4 @@ def _claw_back(work: TopUpBooks, row: KnownDispute) -> None:
     top_up = work.top_up
     parts = part_of(top_up.parts, top_up.bonus_percent, work.gone(), row.amount_pico)
     disputes.update_dispute(work.connection, row.account_id, row.id, **parts._asdict())
-    work.take(parts, post_dispute, reason=_LOST, dispute_id=row.id)
+    work.take(parts, TransferKind.DISPUTE, reason=_LOST, dispute_id=row.id)

@@ -255,7 +255,7 @@ def _after(work: _Work, seen: Seen) -> Step | None:
     if seen.state is PaymentState.CANCELED:
         _close(work, _why_not(work) or Stop("canceled"))
         return None
-    if work.asked.is_enabled and not _is_given_up(work, seen):
+    if work.asked.is_enabled and not _count_decline(work, seen):
         return None
     return _next(work)
 
@@ -283,7 +283,7 @@ def _why_not(work: _Work) -> Stop | None:
     return stop
 
 
-def _is_given_up(work: _Work, seen: Seen) -> bool:
+def _count_decline(work: _Work, seen: Seen) -> bool:
     """Count a decline, and tell of it: whether it was the last."""
     purchase, failure = work.purchase, seen.failure or _DECLINED
     if seen.attempt != purchase.attempts + 1:

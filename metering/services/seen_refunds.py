@@ -8,8 +8,8 @@ from typing import Final
 from metering import ids
 from metering.ledger.auto_topups import OffReason
 from metering.ledger.notices import NoticeType
-from metering.ledger.posting_rules import post_refund
 from metering.ledger.top_ups import CENT_PICO, part_of
+from metering.ledger.transfers import TransferKind
 from metering.money import to_number
 from metering.payments import gateway
 from metering.services.auto_topups import switch_off
@@ -57,7 +57,9 @@ def move_refund(
 
 def post_parts(work: TopUpBooks, refund: Refund) -> None:
     """Take the refund's parts. Nothing is bought because of it: what went back would be charged again."""
-    work.take(refund.parts, post_refund, reason=refund.reason, actor=refund.actor, refund_id=refund.id)
+    work.take(
+        refund.parts, TransferKind.REFUND, reason=refund.reason, actor=refund.actor, refund_id=refund.id
+    )
     if work.books.fell_below(work.books.auto_topup_below_pico):
         told = {"top_up_id": refund.top_up_id, "refund_id": refund.id}
         switch_off(work.raw, work.books, OffReason.REFUND, work.now, **told)

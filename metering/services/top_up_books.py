@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from metering import ids
 from metering.ledger.chart import LedgerAccount
 from metering.ledger.notices import NoticeType
-from metering.ledger.posting_rules import Part, post_reversal
+from metering.ledger.posting_rules import Part, post_reversal, post_taken_back
 from metering.ledger.top_ups import NOTHING, Parts
-from metering.ledger.transfers import Transfer
+from metering.ledger.transfers import Transfer, TransferKind
 from metering.money import to_number
 from metering.services.laid_lots import LaidLots
 from metering.storage import disputes, notices, refunds, top_ups, transfers
@@ -94,18 +94,20 @@ class TopUpBooks:
     def take(
         self,
         parts: Parts,
-        rule: Callable[..., Transfer],
+        kind: TransferKind,
         *,
         reason: str,
         actor: str = PROCESSOR,
         refund_id: str | None = None,
         dispute_id: str | None = None,
     ) -> None:
-        """Post the parts of a refund, or of a dispute, by their posting rule."""
+        """Post the parts of a refund, or of a lost dispute."""
         for part, amount_pico in zip(_PARTS, parts, strict=True):
             if amount_pico:
                 key = ids.new_id(), self.top_up.account_id
-                transfer = rule(*key, part, amount_pico, self.now, reason=reason, actor=actor)
+                transfer = post_taken_back(
+                    *key, kind, part, amount_pico, self.now, reason=reason, actor=actor
+                )
                 lot_ids = self._lots_of(transfer)
                 self.post(transfer, lot_ids=lot_ids, refund_id=refund_id, dispute_id=dispute_id)
 

@@ -61,9 +61,7 @@ def create_top_up(
     `PaymentsUnavailable`.
     """
     check_amount(cashier.policy, wanted.amount_pico)
-    for url, param in ((wanted.success_url, "success_url"), (wanted.cancel_url, "cancel_url")):
-        if url is not None:
-            check_url(url, param)
+    check_urls(success_url=wanted.success_url, cancel_url=wanted.cancel_url)
     key = None if idempotency_key is None else checked(idempotency_key, "idempotency_key")
     with cashier.database.transaction() as connection:
         top_up, is_new = _open(cashier, connection, account_id, wanted, key)
@@ -111,15 +109,18 @@ def check_amount(policy: TopUpPolicy, amount_pico: int, param: str = "amount") -
         raise InvalidParameter(f"must be at most {to_number(policy.maximum_pico)}", param=param)
 
 
-def check_url(url: str, param: str) -> None:
-    """Let a URL pass to which a browser can be sent; raises `InvalidParameter`."""
-    checked(url, param, most=MAX_URL)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidParameter("must be a URL that begins with https:// or http://", param=param)
+def check_urls(**urls: str | None) -> None:
+    """Let URLs pass, by the names of their fields, to which a browser can be sent; `InvalidParameter`."""
+    for param, url in urls.items():
+        if url is None:
+            continue
+        checked(url, param, most=MAX_URL)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InvalidParameter("must be a URL that begins with https:// or http://", param=param)
 
 
 def _open(

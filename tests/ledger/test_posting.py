@@ -12,17 +12,16 @@ from metering.ledger.grants import GrantKind
 from metering.ledger.posting_rules import (
     Part,
     post_bonus,
-    post_dispute,
     post_fee,
     post_grant,
-    post_refund,
     post_settlement,
+    post_taken_back,
     post_tax,
     post_top_up,
     post_usage,
     revenue_of,
 )
-from metering.ledger.transfers import Transfer
+from metering.ledger.transfers import Transfer, TransferKind
 from metering.usage.event import SOURCES, Source
 
 AT = datetime(2026, 5, 6, tzinfo=UTC)
@@ -83,8 +82,7 @@ def test_what_comes_in_through_the_processor_is_in_the_table(transfer: Transfer,
     ],
 )
 def test_each_part_goes_back_where_it_came_from(kind: str, part: Part, row: str) -> None:
-    rule = post_refund if kind == "refund" else post_dispute
-    transfer = rule("t", "a", part, 5, AT, reason="why", actor="who")
+    transfer = post_taken_back("t", "a", TransferKind(kind), part, 5, AT, reason="why", actor="who")
     assert _row(transfer) == row.format(kind=kind)
     assert (transfer.reason, transfer.actor) == ("why", "who")
 

@@ -12,11 +12,10 @@ from metering.ledger.chart import LedgerAccount
 from metering.ledger.posting_rules import (
     Part,
     post_bonus,
-    post_dispute,
     post_fee,
-    post_refund,
     post_reversal,
     post_settlement,
+    post_taken_back,
     post_tax,
     post_top_up,
 )
@@ -157,7 +156,7 @@ class MoneyIn:
         refund_id = ids.new_id()
         paid = to_number(to_pico(parts.get("credit", "0")) + to_pico(parts.get("tax", "0")))
         with self.session() as session:
-            self._take(session, bought, post_refund, parts, refund_id=refund_id)
+            self._take(session, bought, TransferKind.REFUND, parts, refund_id=refund_id)
             session.row(
                 "refunds",
                 id=refund_id,
@@ -203,7 +202,7 @@ class MoneyIn:
         """A frozen dispute lost."""
         with self.session() as session:
             self._thaw(session, bought)
-            self._take(session, bought, post_dispute, parts, dispute_id=dispute_id)
+            self._take(session, bought, TransferKind.DISPUTE, parts, dispute_id=dispute_id)
             session.update("disputes", dispute_id, stage="lost", **_columns(parts))
 
     def win(self, bought: Bought, dispute_id: str, amount: str) -> None:
@@ -224,14 +223,16 @@ class MoneyIn:
         self,
         session: Session,
         bought: Bought,
-        rule: Callable[..., Transfer],
+        kind: TransferKind,
         parts: Mapping[str, str],
         **named: str,
     ) -> None:
         order: tuple[Part, ...] = ("credit", "bonus", "tax")
         for part in order:
             if pico := to_pico(parts.get(part, "0")):
-                transfer = rule(ids.new_id(), self.account_id, part, pico, session.now, **WHY)
+                transfer = post_taken_back(
+                    ids.new_id(), self.account_id, kind, part, pico, session.now, **WHY
+                )
                 session.post(transfer, bought.id, bought.lots_of(transfer), **named)
 
     def _undo(self, session: Session, bought: Bought, **named: str) -> None:

@@ -15,7 +15,7 @@ from metering.errors import (
 )
 from metering.money import to_number, to_pico
 from metering.services.payment_customers import obtain_customer
-from metering.services.top_ups import WantedTopUp, check_url, create_top_up, get_top_up, list_top_ups
+from metering.services.top_ups import WantedTopUp, check_urls, create_top_up, get_top_up, list_top_ups
 from tests.payments.fixtures import RETURN_URL
 from tests.services.till import Till
 
@@ -74,7 +74,7 @@ def test_the_page_leads_back_to_us_or_where_the_customer_wants(till: Till) -> No
 )
 def test_a_page_leads_to_a_web_address_only(url: str) -> None:
     with pytest.raises(InvalidParameter):
-        check_url(url, "success_url")
+        check_urls(success_url=url)
 
 
 def test_the_same_key_is_the_same_top_up(till: Till) -> None:
